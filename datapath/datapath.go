@@ -1,0 +1,38 @@
+// Package datapath is the contract between the control plane and what moves
+// packets on a host. The control plane hands down one complete State; only
+// statistics and errors come back up. The kernel (eBPF) and the userspace
+// (TAP) implementation are told apart by nothing in this package.
+package datapath
+
+import "context"
+
+// Datapath moves the packets of the networks present on this host.
+//
+// Apply may not be called concurrently with itself; Stats may be called at
+// any time until Close.
+type Datapath interface {
+	// Apply makes the host carry exactly s. It is idempotent: the difference
+	// is taken against what the host really holds, so that a second call
+	// with the same State repairs whatever has drifted. It adds before it
+	// deletes and goes on past single failures; the error then joins one
+	// *ObjectError for each object that could not be brought to the wanted
+	// state.
+	Apply(ctx context.Context, s State) error
+
+	// Stats returns counters since the datapath was first brought up on this
+	// host; they survive a restart of the agent.
+	Stats(ctx context.Context) (Stats, error)
+
+	// Close releases what the process holds. The host goes on forwarding: a
+	// datapath opened later takes it over. Close may be called twice.
+	Close() error
+}
+
+// Kind names an implementation, as `ovlctl status` prints it.
+type Kind string
+
+// The two implementations.
+const (
+	Kernel    Kind = "kernel"
+	Userspace Kind = "userspace"
+)

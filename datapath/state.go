@@ -1,0 +1,78 @@
+package datapath
+
+import (
+	"cmp"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/ovlnet/ovl/encap"
+)
+
+// State is everything that a datapath makes true on its host: complete, never
+// changed after it was handed over. Build it in any order, then Sort it.
+type State struct {
+	// Networks that have a port on this host, by ascending VNI.
+	Networks []Network
+}
+
+// Network is one overlay segment as this host sees it.
+type Network struct {
+	VNI encap.VNI
+	// MTU is the largest inner IP packet in bytes, without Ethernet header.
+	MTU int
+	// Ports are the endpoints on this host, by ascending Device.
+	Ports []Port
+	// Remotes are the endpoints on other hosts, by ascending MAC. The hosts
+	// named by them are those that have this network.
+	Remotes []Remote
+}
+
+// PortKind says what kind of interface a port is.
+type PortKind uint8
+
+const (
+	// Veth is a port whose Device is the host's end of a veth pair; the
+	// other end is in another network namespace.
+	Veth PortKind = iota
+	// TAP is a port whose Device is a TAP interface of a virtual machine or
+	// another userspace program.
+	TAP
+)
+
+// Port is an endpoint on this host: an interface whose packets belong to one
+// network.
+type Port struct {
+	// Device is the name of the interface on the host's side.
+	Device string
+	Kind   PortKind
+	// MAC and Addrs are the only ones that the endpoint may send from.
+	MAC   encap.MAC
+	Addrs []netip.Addr
+}
+
+// Remote is an endpoint on another host.
+type Remote struct {
+	MAC   encap.MAC
+	Addrs []netip.Addr
+	// VTEP is the underlay address of the endpoint's host.
+	VTEP netip.Addr
+}
+
+// Sort brings s into the order that its fields promise.
+func (s State) Sort() {
+	slices.SortFunc(s.Networks, func(a, b Network) int { return cmp.Compare(a.VNI, b.VNI) })
+	for _, n := range s.Networks {
+		slices.SortFunc(n.Ports, func(a, b Port) int { return cmp.Compare(a.Device, b.Device) })
+		slices.SortFunc(n.Remotes, func(a, b Remote) int { return slices.Compare(a.MAC[:], b.MAC[:]) })
+		for _, p := range n.Ports {
+			slices.SortFunc(p.Addrs, netip.Addr.Compare)
+		}
+		for _, r := range n.Remotes {
+			slices.SortFunc(r.Addrs, netip.Addr.Compare)
+		}
+	}
+}
+
+// Equal reports whether two sorted states want the same host.
+func (s State) Equal(o State) bool { return reflect.DeepEqual(s, o) }
