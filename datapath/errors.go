@@ -3,6 +3,8 @@ package datapath
 import (
 	"errors"
 	"fmt"
+
+	"github.com/ovlnet/ovl/encap"
 )
 
 // ErrNotSupported is wrapped by errors that say this host cannot run a
@@ -14,8 +16,8 @@ var ErrNoDevice = errors.New("no such interface")
 
 // ObjectError is one object that Apply could not bring to the wanted state.
 type ObjectError struct {
-	// Object names it the way an operator would, for example
-	// "port ovl-1a2b3c4d" or "remote 02:00:00:00:00:01 of VNI 4096".
+	// Object names it the way an operator would: what PortObject or
+	// RemoteObject return, or the like.
 	Object string
 	Err    error
 }
@@ -25,3 +27,13 @@ func (e *ObjectError) Error() string { return fmt.Sprintf("%s: %v", e.Object, e.
 
 // Unwrap returns the cause.
 func (e *ObjectError) Unwrap() error { return e.Err }
+
+// PortObject returns the Object of an error about the port at device, for
+// example "port ovl1a2b3c4d5e".
+func PortObject(device string) string { return "port " + device }
+
+// RemoteObject returns the Object of an error about a Remote, for example
+// "remote 02:00:00:00:00:01 of VNI 4096".
+func RemoteObject(mac encap.MAC, vni encap.VNI) string {
+	return fmt.Sprintf("remote %v of VNI %v", mac, vni)
+}
