@@ -1,0 +1,59 @@
+package api
+
+import "context"
+
+// Backend is what the agent does for ovlctl. Server calls it with requests
+// that are validated as far as they can be without knowing the cluster's
+// state; errors carry their meaning as *Error, any other becomes
+// CodeInternal.
+//
+// Calls are concurrent. The context ends when the caller hangs up or its time
+// is over: a call then returns soon and leaves nothing half-done.
+//
+// A reference (ref) to a network or endpoint is its name, its whole ID, or a
+// prefix of the ID of at least MinRef characters that fits only one; a name
+// wins over an ID. More than one fit is CodeAmbiguous, none CodeNotFound.
+type Backend interface {
+	// Status describes this host.
+	Status(ctx context.Context) (Status, error)
+	// Peers describes the other hosts, those that left but are remembered
+	// included, by ascending name.
+	Peers(ctx context.Context) ([]Peer, error)
+	// TokenCreate returns a token with which another host can join.
+	TokenCreate(ctx context.Context, r TokenRequest) (Token, error)
+
+	// NetworkCreate makes a network; every live host knows it as soon as it
+	// can be told. Refused with CodeExists, CodeInvalid (overlaps, MTU above
+	// what the underlay carries) or CodeExhausted.
+	NetworkCreate(ctx context.Context, r NetworkRequest) (Network, error)
+	// NetworkList returns every network of the cluster, by ascending name.
+	NetworkList(ctx context.Context) ([]NetworkSummary, error)
+	// NetworkInspect returns all there is to know of one network.
+	NetworkInspect(ctx context.Context, ref string) (Network, error)
+	// NetworkRemove removes a network everywhere. CodeInUse while it has
+	// endpoints; the message counts them and names one.
+	NetworkRemove(ctx context.Context, ref string) error
+
+	// Attach makes an endpoint on this host, all or nothing. When it returns
+	// the endpoint can send and receive.
+	Attach(ctx context.Context, r AttachRequest) (Endpoint, error)
+	// Detach removes an endpoint of this host and returns what it was.
+	// CodeElsewhere, naming the host, for an endpoint of another one.
+	Detach(ctx context.Context, r DetachRequest) (Endpoint, error)
+	// EndpointList returns the endpoints of one network, or with an empty
+	// ref of all, by ascending network and endpoint name.
+	EndpointList(ctx context.Context, network string) ([]Endpoint, error)
+	// EndpointInspect returns one endpoint, on whichever host it is.
+	EndpointInspect(ctx context.Context, ref string) (Endpoint, error)
+
+	// Leave is `ovlctl down`: it withdraws this host's endpoints, says
+	// goodbye to the cluster, removes all of the instance from the kernel
+	// and forgets the host's state. After it returned without an error the
+	// agent ends by itself, once the answer is on its way: it closes the
+	// server (which waits for answers), removes the instance's folders and
+	// releases the lock last. On an error the agent goes on running.
+	Leave(ctx context.Context, r LeaveRequest) (LeaveReport, error)
+}
+
+// MinRef is the least number of characters of an ID that refer to an object.
+const MinRef = 4

@@ -1,0 +1,88 @@
+package api
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/ovlnet/ovl/encap"
+)
+
+// AttachRequest asks for an endpoint on this host. Exactly one of NetNS, PID
+// and TAP says where.
+type AttachRequest struct {
+	// Network is a reference to the network.
+	Network string
+	// NetNS is the name of a network namespace under /run/netns, or with a
+	// slash in it, the absolute path of one.
+	NetNS string `json:",omitempty"`
+	// PID is a process whose network namespace is meant.
+	PID int `json:",omitempty"`
+	// TAP is an existing TAP interface of this host, for a virtual machine.
+	TAP string `json:",omitempty"`
+	// Name of the endpoint, unique in its network. Empty: the name of the
+	// namespace if one was named, the name of the TAP interface, else "ep-"
+	// and the first eight digits of the endpoint's ID.
+	Name string `json:",omitempty"`
+	// IfName is the interface inside the namespace; empty: eth0. It does not
+	// go with TAP.
+	IfName string `json:",omitempty"`
+	// IPs are wanted addresses; for each of the network's address families
+	// with none of them, one is handed out.
+	IPs []netip.Addr `json:",omitempty"`
+	// MAC that is wanted; zero: one derived from the endpoint's ID.
+	MAC encap.MAC `json:",omitzero"`
+	// Aliases are more names, in this network only.
+	Aliases []string          `json:",omitempty"`
+	Labels  map[string]string `json:",omitempty"`
+}
+
+// DetachRequest names an endpoint of this host to remove.
+type DetachRequest struct {
+	// Endpoint is a reference to it.
+	Endpoint string
+	// Network is a reference to its network, needed where the endpoint's
+	// name exists on several.
+	Network string `json:",omitempty"`
+}
+
+// EndpointKind says what an endpoint's interface is.
+type EndpointKind string
+
+// The kinds of endpoint.
+const (
+	EndpointVeth EndpointKind = "veth"
+	EndpointTAP  EndpointKind = "tap"
+)
+
+// Endpoint is one interface on a network, as `ovlctl endpoint` prints it.
+type Endpoint struct {
+	Name      string
+	ID        string
+	Network   string
+	NetworkID string
+	// Node and NodeID say which host it lives on; NodeState is how that host
+	// is. The endpoints of a failed host stay until it comes back or leaves.
+	Node      string
+	NodeID    string
+	NodeState PeerState
+
+	Kind EndpointKind
+	// Interface is the name inside the namespace, or of the TAP interface.
+	Interface string
+	// Device is the host's side of it.
+	Device string
+	// NetNS and PID are where it was attached to, as asked for.
+	NetNS string `json:",omitempty"`
+	PID   int    `json:",omitempty"`
+
+	MacAddress encap.MAC
+	// Addresses with the prefix lengths of their subnets, IPv4 first.
+	Addresses []netip.Prefix
+	// Gateways of those subnets, in the same order of families.
+	Gateways []netip.Addr
+	// MTU in bytes of the inner IP packet.
+	MTU     int
+	Aliases []string
+	Labels  map[string]string
+	Created time.Time
+}
