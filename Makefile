@@ -1,0 +1,105 @@
+# `make help` lists the targets from the comments behind them.
+
+GO            ?= go
+GOLANGCI_LINT := v2.15.0
+GOTESTSUM     := v1.13.0
+# The compiler that the committed BPF objects were made with. Another one
+# makes other objects, and `make check` compares them.
+CLANG         := clang-14
+LLVM_STRIP    := llvm-strip-14
+CLANG_FORMAT  := clang-format-14
+
+VERSION  ?= 0.1.0-dev+$(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+TOOLS    := $(CURDIR)/bin/tools
+
+export PATH := $(TOOLS):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+export CGO_ENABLED := 0
+
+# What the tests, the demo and the benchmark run, beside ovl itself.
+TEST_PROGRAMS  := ip ethtool ping nsenter iperf3 tcpdump tshark bpftool ps setpriv
+DEMO_PROGRAMS  := ip ethtool ping nsenter iperf3 bpftool
+BENCH_PROGRAMS := ip ethtool nsenter iperf3 sockperf
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/ovlctl, one static binary
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ovlctl ./cmd/ovlctl
+
+.PHONY: generate
+generate: ## compile the BPF programs and regenerate their Go bindings
+	@.ci/need $(CLANG) $(LLVM_STRIP)
+	$(GO) generate ./bpf/...
+
+.PHONY: bpffs
+bpffs: # mount the BPF file system, if nobody has
+	@mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+
+.PHONY: test
+test: build bpffs $(TOOLS)/gotestsum ## run every test (as root; installs what the tests run)
+	@.ci/need $(TEST_PROGRAMS)
+	$(GO) vet ./...
+	.ci/test
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+.PHONY: lint
+lint: $(TOOLS)/golangci-lint ## run golangci-lint and clang-format, changing nothing
+	@.ci/need $(CLANG_FORMAT)
+	golangci-lint run ./...
+	$(CLANG_FORMAT) --dry-run --Werror $(wildcard bpf/*.c bpf/*.h)
+
+.PHONY: fmt
+fmt: $(TOOLS)/golangci-lint ## format Go and C in place
+	@.ci/need $(CLANG_FORMAT)
+	golangci-lint fmt
+	$(CLANG_FORMAT) -i $(wildcard bpf/*.c bpf/*.h)
+
+.PHONY: check
+check: generate lint ## what a change must pass, beside the tests
+	git diff --exit-code -- bpf
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) build ./...
+
+.PHONY: demo
+demo: build bpffs ## three hosts on this machine: an overlay from nothing to iperf3 (as root)
+	@.ci/need $(DEMO_PROGRAMS)
+	@docs/demo.sh
+
+.PHONY: bench
+bench: build bpffs ## measure ovl beside kernel vxlan + bridge (as root; a few minutes)
+	@.ci/need $(BENCH_PROGRAMS)
+	$(GO) build -o bin/bench ./bench
+	bin/bench
+
+.PHONY: tools
+tools: $(TOOLS)/golangci-lint $(TOOLS)/gotestsum ## build the pinned developers' tools into bin/tools
+
+.PHONY: clean
+clean: ## remove what the other targets built
+	rm -rf bin bench/out
+
+# A tool is built again when its version changes: the stamp names it.
+$(TOOLS)/golangci-lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_LINT)
+$(TOOLS)/.golangci-lint-$(GOLANGCI_LINT):
+	GOBIN=$(TOOLS) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	@rm -f $(TOOLS)/.golangci-lint-*; touch $@
+
+$(TOOLS)/gotestsum: $(TOOLS)/.gotestsum-$(GOTESTSUM)
+$(TOOLS)/.gotestsum-$(GOTESTSUM):
+	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(GOTESTSUM)
+	@rm -f $(TOOLS)/.gotestsum-*; touch $@
