@@ -76,9 +76,10 @@ type Endpoint struct {
 	// Kind and Device are the port on the endpoint's own host.
 	Kind   datapath.PortKind `json:"kind"`
 	Device string            `json:"device"`
-	// Netns is the network namespace as the caller gave it, a name, a path or
-	// "pid:N", and NetnsInode which one that was; both are unset for a TAP.
+	// Netns (a name or path) or PID is the network namespace as the caller
+	// gave it, and NetnsInode which one that was; all are unset for a TAP.
 	Netns      string `json:"netns,omitempty"`
+	PID        int    `json:"pid,omitempty"`
 	NetnsInode uint64 `json:"netns_inode,omitempty"`
 	// IfName is the interface inside the namespace.
 	IfName  string            `json:"ifname,omitempty"`
