@@ -1,0 +1,209 @@
+package reconcile
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/encap"
+)
+
+// Local is what Build has to know of the host that it builds for.
+type Local struct {
+	// Node is the host's own node ID.
+	Node string
+	// VTEP is its own underlay address.
+	VTEP netip.Addr
+	// MaxMTU is the largest inner IP packet that its underlay takes, in
+	// bytes; 0 is no limit.
+	MaxMTU int
+}
+
+// Build returns what t makes of the host l, sorted, and what in t had to be
+// left out. It depends on nothing but its arguments: every host that holds
+// the same tables picks the same winners.
+//
+// A network is in it when the host has an endpoint of it. Endpoints of a node
+// that has no row are not: that node left. A node that failed keeps its row,
+// so its endpoints stay.
+func Build(t *Tables, l Local) (datapath.State, []Alarm) {
+	b := builder{
+		tables: t,
+		local:  l,
+		alarms: slices.Clone(t.Alarms),
+		byID:   make(map[string]*building),
+	}
+	b.networks()
+	b.peers()
+	b.endpoints()
+	return b.state(), b.alarms
+}
+
+type builder struct {
+	tables *Tables
+	local  Local
+	alarms []Alarm
+	// byID are the networks present on this host.
+	byID map[string]*building
+	// vteps are those of the other nodes, by node ID.
+	vteps map[string]netip.Addr
+}
+
+// building is a network in the making, and who has what in it.
+type building struct {
+	row     store.Network
+	network datapath.Network
+	macs    map[encap.MAC]store.Endpoint
+	addrs   map[netip.Addr]store.Endpoint
+}
+
+func (b *builder) alarm(object, format string, args ...any) {
+	b.alarms = append(b.alarms, Alarm{Object: object, Text: fmt.Sprintf(format, args...)})
+}
+
+// networks finds those that have an endpoint here, and keeps of those with
+// one VNI the oldest.
+func (b *builder) networks() {
+	present := make(map[string]bool)
+	for _, id := range slices.Sorted(maps.Keys(b.tables.Endpoints)) {
+		e := b.tables.Endpoints[id]
+		if e.Node != b.local.Node {
+			continue
+		}
+		present[e.Network] = true
+		if _, ok := b.tables.Networks[e.Network]; !ok {
+			b.alarm("endpoint "+e.Name, "is cut off: its network %s was removed; detach it", e.Network)
+		}
+	}
+	owner := make(map[encap.VNI]store.Network, len(b.tables.Networks))
+	named := make(map[string]store.Network, len(b.tables.Networks))
+	for _, n := range b.tables.NetworksByAge() {
+		if o, taken := named[n.Name]; taken {
+			b.alarm("network "+n.Name, "the older network %s has this name: this one is %s", o.ID, n.ID)
+		} else {
+			named[n.Name] = n
+		}
+		if o, taken := owner[n.VNI]; taken {
+			b.alarm("network "+n.Name, "is not carried: VNI %v belongs to the older network %s; it waits for another VNI", n.VNI, o.Name)
+			continue
+		}
+		owner[n.VNI] = n
+		if err := n.VNI.Validate(); err != nil {
+			b.alarm("network "+n.Name, "is not carried: %v", err)
+			continue
+		}
+		if !present[n.ID] {
+			continue
+		}
+		mtu := n.MTU
+		if b.local.MaxMTU > 0 && mtu > b.local.MaxMTU {
+			b.alarm("network "+n.Name, "its MTU %d is more than this host's underlay takes: %d is used here", mtu, b.local.MaxMTU)
+			mtu = b.local.MaxMTU
+		}
+		b.byID[n.ID] = &building{
+			row:     n,
+			network: datapath.Network{VNI: n.VNI, MTU: mtu},
+			macs:    make(map[encap.MAC]store.Endpoint),
+			addrs:   make(map[netip.Addr]store.Endpoint),
+		}
+	}
+}
+
+// peers finds the VTEPs of the other nodes. Of two nodes with one VTEP the
+// one that started last has it: the other is what was on that host before, or
+// a clone of it.
+func (b *builder) peers() {
+	b.vteps = make(map[string]netip.Addr, len(b.tables.Nodes))
+	owner := make(map[netip.Addr]store.Node, len(b.tables.Nodes))
+	latest := slices.SortedFunc(maps.Values(b.tables.Nodes), func(x, y store.Node) int {
+		return older(y.Started, y.ID, x.Started, x.ID)
+	})
+	named := make(map[string]store.Node, len(b.tables.Nodes))
+	for _, n := range latest {
+		if o, taken := named[n.Name]; taken {
+			b.alarm("node "+n.Name, "two nodes have this name: %s and %s", o.ID, n.ID)
+		}
+		named[n.Name] = n
+		switch o, taken := owner[n.VTEP]; {
+		case n.ID == b.local.Node:
+			continue
+		case !n.VTEP.IsValid():
+			b.alarm("node "+n.Name, "its endpoints cannot be reached: it has no VTEP")
+		case n.VTEP == b.local.VTEP:
+			b.alarm("node "+n.Name, "its endpoints are left out: its VTEP %v is this host's own", n.VTEP)
+		case taken:
+			b.alarm("node "+n.Name, "its endpoints are left out: node %s started later with the same VTEP %v", o.Name, n.VTEP)
+		default:
+			owner[n.VTEP] = n
+			b.vteps[n.ID] = n.VTEP
+		}
+	}
+}
+
+// endpoints puts each into its network, oldest first, so that of two with one
+// MAC or address the oldest has it.
+func (b *builder) endpoints() {
+	var present []store.Endpoint
+	for _, e := range b.tables.Endpoints {
+		_, remote := b.vteps[e.Node]
+		if b.byID[e.Network] != nil && (remote || e.Node == b.local.Node) {
+			present = append(present, e)
+		}
+	}
+	slices.SortFunc(present, olderEndpoint)
+	for _, e := range present {
+		n := b.byID[e.Network]
+		if !b.claim(n, e) {
+			continue
+		}
+		addrs := make([]netip.Addr, 0, len(e.Addrs))
+		for _, a := range e.Addrs {
+			addrs = append(addrs, a.Addr())
+		}
+		if vtep, remote := b.vteps[e.Node]; remote {
+			n.network.Remotes = append(n.network.Remotes, datapath.Remote{MAC: e.MAC, Addrs: addrs, VTEP: vtep})
+			continue
+		}
+		n.network.Ports = append(n.network.Ports, datapath.Port{Device: e.Device, Kind: e.Kind, MAC: e.MAC, Addrs: addrs})
+	}
+}
+
+// claim gives e its MAC and addresses in n; false if an older endpoint has
+// one of them.
+func (b *builder) claim(n *building, e store.Endpoint) bool {
+	object := "endpoint " + e.Name + " of network " + n.row.Name
+	if !e.MAC.IsUnicast() {
+		b.alarm(object, "is left out: %v is not the MAC of one interface", e.MAC)
+		return false
+	}
+	if o, taken := n.macs[e.MAC]; taken {
+		b.alarm(object, "is left out: MAC %v belongs to the older endpoint %s", e.MAC, o.Name)
+		return false
+	}
+	for _, a := range e.Addrs {
+		if o, taken := n.addrs[a.Addr()]; taken {
+			b.alarm(object, "is left out: address %v belongs to the older endpoint %s", a.Addr(), o.Name)
+			return false
+		}
+	}
+	n.macs[e.MAC] = e
+	for _, a := range e.Addrs {
+		n.addrs[a.Addr()] = e
+	}
+	return true
+}
+
+// state collects the networks that got a port.
+func (b *builder) state() datapath.State {
+	var s datapath.State
+	for _, n := range b.byID {
+		if len(n.network.Ports) > 0 {
+			s.Networks = append(s.Networks, n.network)
+		}
+	}
+	s.Sort()
+	return s
+}
