@@ -51,6 +51,9 @@ const (
 	DropInnerMalformed
 	// DropNotLocal: the inner destination is not an endpoint on this host.
 	DropNotLocal
+	// DropECN: the underlay marked congestion on a packet whose ends do not
+	// understand the mark, RFC 6040 section 4.2.
+	DropECN
 )
 
 var dropNames = map[DropReason]string{
@@ -70,6 +73,7 @@ var dropNames = map[DropReason]string{
 	DropInnerSource:        "inner_source",
 	DropInnerMalformed:     "inner_malformed",
 	DropNotLocal:           "not_local",
+	DropECN:                "ecn",
 }
 
 // String returns the name by which operators know the reason.

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Sizes and numbers of the wire, and what the uapi headers leave out. */
+#ifndef OVL_CONSTS_H
+#define OVL_CONSTS_H
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/types.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define OVL_AF_INET 2
+
+/* RFC 7348 section 5: outer IPv4, UDP and VXLAN headers, and the inner
+ * Ethernet header, all of which stand between the outer Ethernet header and
+ * the inner packet.
+ */
+#define OVL_VXLAN_HLEN 8
+#define OVL_OUTER_HLEN (sizeof(struct iphdr) + sizeof(struct udphdr) + OVL_VXLAN_HLEN)
+#define OVL_ENCAP_LEN (OVL_OUTER_HLEN + ETH_HLEN)
+#define OVL_VXLAN_I 0x08000000 /* the I flag in the first word, host order */
+
+/* RFC 6335 dynamic ports, cut where Linux cuts them: 32768 to 60999. */
+#define OVL_SPORT_MIN 32768
+#define OVL_SPORT_COUNT 28232
+
+#define OVL_OUTER_TTL 64
+#define OVL_IP_DF 0x4000
+#define OVL_IP_FRAG 0x3fff /* MF and offset */
+#define OVL_ECN_MASK 0x03
+#define OVL_ECN_CE 0x03
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Counting. Per-CPU entries need no atomics: a tc program is not preempted by
+ * another one on its CPU.
+ */
+#ifndef OVL_COUNTERS_H
+#define OVL_COUNTERS_H
+
+#include "maps.h"
+
+static __always_inline int drop(struct __sk_buff *ctx, enum drop_reason reason)
+{
+	struct counter *c = bpf_map_lookup_elem(&ovl_drops, &reason);
+
+	if (c) {
+		c->packets++;
+		c->bytes += ctx->len;
+	}
+	return TC_ACT_SHOT;
+}
+
+static __always_inline void count_sent(__u32 peer, __u32 bytes)
+{
+	struct peer_counters *p = bpf_map_lookup_elem(&ovl_peers, &peer);
+
+	if (p) {
+		p->sent_packets++;
+		p->sent_bytes += bytes;
+	}
+}
+
+static __always_inline void count_received(__u32 peer, __u32 bytes)
+{
+	struct peer_counters *p = bpf_map_lookup_elem(&ovl_peers, &peer);
+
+	if (p) {
+		p->received_packets++;
+		p->received_bytes += bytes;
+	}
+}
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Frames from an endpoint on this host, in the order in which they are looked
+ * at: whose they are, what they ask, where they go. None ever reaches the
+ * host's own stack.
+ */
+#ifndef OVL_ENDPOINT_H
+#define OVL_ENDPOINT_H
+
+#include "deliver.h"
+#include "source.h"
+#include "tunnel.h"
+
+/* forward_slow sends a frame that the fast path does not take. */
+static __always_inline int forward_slow(struct __sk_buff *ctx, const struct config *cfg,
+					const struct port *port, const __u8 *dst)
+{
+	struct fdb_entry *to;
+
+	if (is_group(dst))
+		return drop(ctx, OVL_DROP_MULTICAST);
+	to = fdb(port->vni, dst);
+	if (!to || to->ifindex == ctx->ifindex)
+		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
+	if (to->ifindex)
+		return deliver(ctx, to, false);
+	return encapsulate_slow(ctx, cfg, to, port->vni, port->mtu);
+}
+
+/* gso_headers returns the length of the headers that every segment of a GSO
+ * packet repeats, 0 for a packet that is none.
+ */
+static __always_inline __u8 gso_headers(struct __sk_buff *ctx, __u32 l3_len, __u8 protocol)
+{
+	__u8 offset = 0;
+
+	if (!ctx->gso_size)
+		return 0;
+	if (protocol == IPPROTO_UDP)
+		return l3_len + sizeof(struct udphdr);
+	/* the upper four bits of byte 12: the header's length in words */
+	bpf_skb_load_bytes(ctx, ETH_HLEN + l3_len + 12, &offset, sizeof(offset));
+	return l3_len + (offset >> 4) * 4;
+}
+
+static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct config *cfg,
+					const struct port *port, const struct sender *s)
+{
+	struct inner in = { .vni = port->vni, .mtu = port->mtu };
+	struct ethhdr *eth;
+	struct iphdr *ip;
+	struct fdb_entry *to;
+	int reason;
+
+	eth = frame(ctx, ETH_HLEN + sizeof(*ip));
+	if (!eth)
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	ip = (void *)(eth + 1);
+	reason = check_ip4(s, ip, ctx->len - ETH_HLEN);
+	if (reason)
+		return drop(ctx, reason);
+	if (is_group(eth->h_dest))
+		return drop(ctx, OVL_DROP_MULTICAST);
+	to = fdb(port->vni, eth->h_dest);
+	if (!to || to->ifindex == ctx->ifindex)
+		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
+	if (to->ifindex)
+		return deliver(ctx, to, true);
+
+	in.ecn = ip->tos & OVL_ECN_MASK;
+	in.l3l4_len = gso_headers(ctx, ip->ihl * 4, ip->protocol);
+	in.hash = bpf_get_hash_recalc(ctx);
+	return encapsulate(ctx, cfg, to, &in);
+}
+
+/* endpoint_arp answers requests itself: no ARP request ever leaves the host.
+ * Replies, which an endpoint on a plain vxlan device may have asked for, go
+ * their way.
+ */
+static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct config *cfg,
+					const struct port *port, const struct sender *s)
+{
+	struct arp_frame *arp;
+	struct neigh_entry *n;
+	__u8 spa[4], tpa[4];
+	int reason;
+
+	arp = frame(ctx, sizeof(*arp));
+	if (!arp)
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	reason = check_arp(s, arp);
+	if (reason)
+		return drop(ctx, reason);
+	if (arp->op != bpf_htons(OVL_ARP_REQUEST))
+		return forward_slow(ctx, cfg, port, arp->eth.h_dest);
+
+	n = neigh4(port->vni, addr4(arp->tpa));
+	if (!n)
+		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
+	/* A probe for or an announcement of what is its own: nobody needs it. */
+	if (same_mac(n->mac, port->mac))
+		return drop(ctx, OVL_DROP_MULTICAST);
+
+	__builtin_memcpy(spa, arp->spa, sizeof(spa));
+	__builtin_memcpy(tpa, arp->tpa, sizeof(tpa));
+	__builtin_memcpy(arp->eth.h_dest, port->mac, ETH_ALEN);
+	__builtin_memcpy(arp->eth.h_source, n->mac, ETH_ALEN);
+	arp->op = bpf_htons(OVL_ARP_REPLY);
+	__builtin_memcpy(arp->sha, n->mac, ETH_ALEN);
+	__builtin_memcpy(arp->spa, tpa, sizeof(tpa));
+	__builtin_memcpy(arp->tha, port->mac, ETH_ALEN);
+	__builtin_memcpy(arp->tpa, spa, sizeof(spa));
+	return bpf_redirect(ctx->ifindex, 0);
+}
+
+/* endpoint_nd sends a solicitation to the one endpoint that can answer it,
+ * although it is addressed to a group, and checks what the sender says of
+ * itself.
+ */
+static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct config *cfg,
+				       const struct port *port, const struct sender *s)
+{
+	__u8 owner[ETH_ALEN];
+	struct nd_option *opt;
+	struct nd_frame *nd;
+	bool solicitation;
+
+	nd = frame(ctx, sizeof(*nd) + sizeof(*opt));
+	if (nd) {
+		int reason;
+
+		opt = (void *)(nd + 1);
+		reason = check_nd_option(s, opt);
+		if (reason)
+			return drop(ctx, reason);
+	} else {
+		nd = frame(ctx, sizeof(*nd));
+		if (!nd)
+			return drop(ctx, OVL_DROP_TRUNCATED);
+	}
+	solicitation = nd->type == OVL_ND_NS;
+	if (!solicitation) {
+		if (!owns6(port->vni, port->mac, nd->target))
+			return drop(ctx, OVL_DROP_SOURCE_ARP);
+		return forward_slow(ctx, cfg, port, nd->eth.h_dest);
+	}
+	if (!owner6(port->vni, nd->target, owner))
+		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
+	if (same_mac(owner, port->mac))
+		return drop(ctx, OVL_DROP_MULTICAST);
+	__builtin_memcpy(nd->eth.h_dest, owner, ETH_ALEN);
+	return forward_slow(ctx, cfg, port, owner);
+}
+
+static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct config *cfg,
+					const struct port *port, const struct sender *s)
+{
+	bool neighbour;
+	struct ethhdr *eth;
+	struct ipv6hdr *ip6;
+	__u8 type = 0;
+	int reason;
+
+	if (!frame(ctx, ETH_HLEN + sizeof(*ip6)))
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	bpf_skb_load_bytes(ctx, ETH_HLEN + sizeof(*ip6), &type, sizeof(type));
+	eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
+	if (!eth)
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	ip6 = (void *)(eth + 1);
+	neighbour = ip6->nexthdr == IPPROTO_ICMPV6 && (type == OVL_ND_NS || type == OVL_ND_NA);
+	reason = check_ip6(s, ip6, neighbour && type == OVL_ND_NS);
+	if (reason)
+		return drop(ctx, reason);
+	if (neighbour)
+		return endpoint_nd(ctx, cfg, port, s);
+	return forward_slow(ctx, cfg, port, eth->h_dest);
+}
+
+static __always_inline int endpoint(struct __sk_buff *ctx)
+{
+	__u32 ifindex = ctx->ifindex;
+	struct config *cfg = config();
+	struct port *port;
+	struct ethhdr *eth;
+	struct sender s;
+
+	port = bpf_map_lookup_elem(&ovl_ports, &ifindex);
+	if (!cfg || !port)
+		return drop(ctx, OVL_DROP_UNKNOWN_VNI);
+	eth = frame(ctx, sizeof(*eth));
+	if (!eth)
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	if (!same_mac(eth->h_source, port->mac))
+		return drop(ctx, OVL_DROP_SOURCE_MAC);
+	s = (struct sender){ .vni = port->vni, .mac = port->mac, .addr4 = port->addr4 };
+
+	/* A tag that the device has taken off stays with the frame. */
+	if (ctx->vlan_present)
+		return forward_slow(ctx, cfg, port, eth->h_dest);
+	switch (eth->h_proto) {
+	case bpf_htons(ETH_P_IP):
+		return endpoint_ip4(ctx, cfg, port, &s);
+	case bpf_htons(ETH_P_ARP):
+		return endpoint_arp(ctx, cfg, port, &s);
+	case bpf_htons(ETH_P_IPV6):
+		return endpoint_ip6(ctx, cfg, port, &s);
+	}
+	return forward_slow(ctx, cfg, port, eth->h_dest);
+}
+
+#endif

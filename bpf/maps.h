@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The maps, filled by the agent and pinned by name in the instance's folder.
+ * Tables that grow with the cluster take memory as they fill.
+ */
+#ifndef OVL_MAPS_H
+#define OVL_MAPS_H
+
+#include "drops.h"
+#include "types.h"
+
+#define OVL_MAX_PORTS 4096
+#define OVL_MAX_ENDPOINTS 262144
+#define OVL_MAX_NETWORKS 16384
+#define OVL_MAX_PEERS 4096
+#define OVL_MAX_DROPS 64
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct config);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OVL_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct port);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_ENDPOINTS);
+	__type(key, struct fdb_key);
+	__type(value, struct fdb_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_fdb SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_ENDPOINTS);
+	__type(key, struct neigh_key);
+	__type(value, struct neigh_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_neigh SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_ENDPOINTS);
+	__type(key, struct member_key);
+	__type(value, struct member_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_members SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_NETWORKS);
+	__type(key, __u32);
+	__type(value, struct network_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OVL_MAX_PEERS);
+	__type(key, __u32);
+	__type(value, struct peer_counters);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_peers SEC(".maps");
+
+/* A hash and not an array, so that a dump prints the reason's name. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, OVL_MAX_DROPS);
+	__type(key, enum drop_reason);
+	__type(value, struct counter);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_drops SEC(".maps");
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Who may send what. The same rules hold for an endpoint on this host and for
+ * the endpoints behind a VTEP: a sender is a MAC and the addresses that the
+ * tables give it.
+ */
+#ifndef OVL_SOURCE_H
+#define OVL_SOURCE_H
+
+#include "drops.h"
+#include "tables.h"
+
+struct sender {
+	__u32 vni;
+	const __u8 *mac;
+	const __u8 *addr4;
+};
+
+/* Each check returns 0 or the reason to drop. */
+
+static __always_inline int check_ip4(const struct sender *s, const struct iphdr *ip, __u32 avail)
+{
+	__u32 tot = bpf_ntohs(ip->tot_len);
+
+	if (ip->version != 4 || ip->ihl < 5)
+		return OVL_DROP_INNER_MALFORMED;
+	/* GSO packets may be longer than the 16 bits of the length say. */
+	if (tot < (__u32)ip->ihl * 4 || (tot > avail && avail <= 0xffff))
+		return OVL_DROP_INNER_MALFORMED;
+	if (!owns4(s->vni, s->mac, s->addr4, ip->saddr))
+		return OVL_DROP_SOURCE_IP;
+	return 0;
+}
+
+static __always_inline int check_arp(const struct sender *s, const struct arp_frame *arp)
+{
+	__be32 spa = addr4(arp->spa);
+
+	if (arp->hrd != bpf_htons(1) || arp->pro != bpf_htons(ETH_P_IP) || arp->hln != ETH_ALEN ||
+	    arp->pln != 4)
+		return OVL_DROP_INNER_MALFORMED;
+	if (!same_mac(arp->sha, s->mac))
+		return OVL_DROP_SOURCE_ARP;
+	/* RFC 5227: a probe has no sender address yet. */
+	if (spa && !owns4(s->vni, s->mac, s->addr4, spa))
+		return OVL_DROP_SOURCE_ARP;
+	return 0;
+}
+
+static __always_inline bool unspecified6(const struct in6_addr *a)
+{
+	return !(a->in6_u.u6_addr32[0] | a->in6_u.u6_addr32[1] | a->in6_u.u6_addr32[2] |
+		 a->in6_u.u6_addr32[3]);
+}
+
+/* check_ip6 lets the unspecified address through for a neighbour solicitation
+ * only: that is duplicate-address detection (RFC 4862 section 5.4.2).
+ */
+static __always_inline int check_ip6(const struct sender *s, const struct ipv6hdr *ip6,
+				     bool solicitation)
+{
+	if (ip6->version != 6)
+		return OVL_DROP_INNER_MALFORMED;
+	if (solicitation && unspecified6(&ip6->saddr))
+		return 0;
+	if (!owns6(s->vni, s->mac, (const __u8 *)&ip6->saddr))
+		return OVL_DROP_SOURCE_IP;
+	return 0;
+}
+
+/* check_nd_option wants the link-layer address option that follows, if there
+ * is one, to name the sender.
+ */
+static __always_inline int check_nd_option(const struct sender *s, const struct nd_option *opt)
+{
+	if (opt->type != OVL_ND_OPT_SLLA && opt->type != OVL_ND_OPT_TLLA)
+		return 0;
+	return opt->len == 1 && same_mac(opt->mac, s->mac) ? 0 : OVL_DROP_SOURCE_ARP;
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Questions that the programs ask of the maps. */
+#ifndef OVL_TABLES_H
+#define OVL_TABLES_H
+
+#include "maps.h"
+#include "parse.h"
+
+static __always_inline struct config *config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&ovl_config, &zero);
+}
+
+static __always_inline struct fdb_entry *fdb(__u32 vni, const __u8 *mac)
+{
+	struct fdb_key key = { .vni = vni };
+
+	__builtin_memcpy(key.mac, mac, ETH_ALEN);
+	return bpf_map_lookup_elem(&ovl_fdb, &key);
+}
+
+static __always_inline struct neigh_entry *neigh4(__u32 vni, __be32 addr)
+{
+	struct neigh_key key = { .vni = vni, .addr = { [10] = 0xff, [11] = 0xff } };
+
+	__builtin_memcpy(key.addr + 12, &addr, sizeof(addr));
+	return bpf_map_lookup_elem(&ovl_neigh, &key);
+}
+
+static __always_inline struct neigh_entry *neigh6(__u32 vni, const __u8 *addr)
+{
+	struct neigh_key key = { .vni = vni };
+
+	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
+	return bpf_map_lookup_elem(&ovl_neigh, &key);
+}
+
+/* owns4 says whether an address is that of the endpoint with this MAC; first
+ * is the endpoint's first address, which spares the look-up.
+ */
+static __always_inline bool owns4(__u32 vni, const __u8 *mac, const __u8 *first, __be32 addr)
+{
+	struct neigh_entry *n;
+
+	if (addr == addr4(first))
+		return addr != 0;
+	n = neigh4(vni, addr);
+	return n && same_mac(n->mac, mac);
+}
+
+/* link_local reads the MAC out of a link-local address that was made from one
+ * (RFC 4291 appendix A). Such addresses are in no table: they follow from the
+ * MAC.
+ */
+static __always_inline bool link_local(const __u8 *addr, __u8 *mac)
+{
+	if (addr[0] != 0xfe || addr[1] != 0x80 || addr[11] != 0xff || addr[12] != 0xfe)
+		return false;
+	mac[0] = addr[8] ^ 2;
+	mac[1] = addr[9];
+	mac[2] = addr[10];
+	mac[3] = addr[13];
+	mac[4] = addr[14];
+	mac[5] = addr[15];
+	return true;
+}
+
+/* owner6 finds the MAC that has an IPv6 address. */
+static __always_inline bool owner6(__u32 vni, const __u8 *addr, __u8 *mac)
+{
+	struct neigh_entry *n;
+
+	if (link_local(addr, mac))
+		return true;
+	n = neigh6(vni, addr);
+	if (!n)
+		return false;
+	__builtin_memcpy(mac, n->mac, ETH_ALEN);
+	return true;
+}
+
+static __always_inline bool owns6(__u32 vni, const __u8 *mac, const __u8 *addr)
+{
+	__u8 owner[ETH_ALEN];
+
+	return owner6(vni, addr, owner) && same_mac(owner, mac);
+}
+
+#endif

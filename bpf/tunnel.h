@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Into the tunnel and out of it. Fast: the program writes and strips the
+ * headers itself. Slow: the `vxlan external` device does, for frames that
+ * bpf_skb_adjust_room does not take.
+ */
+#ifndef OVL_TUNNEL_H
+#define OVL_TUNNEL_H
+
+#include "counters.h"
+#include "tables.h"
+
+/* The endpoint's frame as the tunnel needs to know it. */
+struct inner {
+	__u32 vni;
+	__u32 hash; /* of the inner flow */
+	__u16 mtu; /* of the network */
+	__u8 ecn;
+	__u8 l3l4_len; /* length of a GSO packet's IP and transport headers */
+};
+
+/* packet_len returns the length of the IP packet as the underlay will see it:
+ * of the largest segment where the kernel is still to cut it.
+ */
+static __always_inline __u32 packet_len(struct __sk_buff *ctx, __u32 headers)
+{
+	if (ctx->gso_size)
+		return ctx->gso_size + headers;
+	return ctx->len - ETH_HLEN;
+}
+
+static __always_inline __sum16 ip_checksum(const struct iphdr *ip)
+{
+	const __u16 *w = (const __u16 *)ip;
+	__u32 sum = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 10; i++)
+		sum += w[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* encapsulate sends a frame of an inner IPv4 packet to another host. The
+ * inner checksum and segmentation are left to whoever comes last, the
+ * underlay's device at best.
+ */
+static __always_inline int encapsulate(struct __sk_buff *ctx, const struct config *cfg,
+				       const struct fdb_entry *to, const struct inner *in)
+{
+	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len, peer = to->peer;
+	struct bpf_fib_lookup fib = {
+		.family = OVL_AF_INET,
+		.l4_protocol = IPPROTO_UDP,
+		.tot_len = len + OVL_ENCAP_LEN,
+		.ipv4_src = addr4(cfg->vtep),
+		.ipv4_dst = addr4(to->vtep),
+		/* The look-up is that of a packet to forward, and wants a device
+		 * that forwards: our own, so that no setting of the host matters.
+		 */
+		.ifindex = cfg->vxlan_ifindex,
+	};
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = 5,
+		.tos = in->ecn,
+		.tot_len = bpf_htons(frame_len + OVL_OUTER_HLEN),
+		.frag_off = bpf_htons(OVL_IP_DF),
+		.ttl = OVL_OUTER_TTL,
+		.protocol = IPPROTO_UDP,
+		.saddr = addr4(cfg->vtep),
+		.daddr = addr4(to->vtep),
+	};
+	struct tunnel_hdr *h;
+	__u16 sport;
+	long rc;
+
+	if (len > in->mtu)
+		return drop(ctx, OVL_DROP_TOO_BIG);
+	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return drop(ctx, OVL_DROP_TOO_BIG);
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return drop(ctx, OVL_DROP_NO_ROUTE);
+
+	if (bpf_skb_adjust_room(ctx, OVL_ENCAP_LEN, BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
+					BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
+					BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
+					BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
+		return drop(ctx, OVL_DROP_ENCAP);
+	h = frame(ctx, sizeof(*h));
+	if (!h)
+		return drop(ctx, OVL_DROP_ENCAP);
+
+	sport = OVL_SPORT_MIN + (((__u64)in->hash * OVL_SPORT_COUNT) >> 32);
+	ip.check = ip_checksum(&ip);
+	h->inner = h->eth;
+	__builtin_memcpy(h->eth.h_dest, fib.dmac, ETH_ALEN);
+	__builtin_memcpy(h->eth.h_source, fib.smac, ETH_ALEN);
+	h->eth.h_proto = bpf_htons(ETH_P_IP);
+	h->ip = ip;
+	h->udp.source = bpf_htons(sport);
+	h->udp.dest = bpf_htons(cfg->vxlan_port);
+	h->udp.len = bpf_htons(frame_len + sizeof(struct udphdr) + OVL_VXLAN_HLEN);
+	h->udp.check = 0;
+	h->vxlan.flags = bpf_htonl(OVL_VXLAN_I);
+	h->vxlan.vni = bpf_htonl(in->vni << 8);
+
+	count_sent(peer, frame_len);
+	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
+		return bpf_redirect_neigh(fib.ifindex, NULL, 0, 0);
+	return bpf_redirect(fib.ifindex, 0);
+}
+
+/* encapsulate_slow hands any frame to the vxlan device. */
+static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct config *cfg,
+					    const struct fdb_entry *to, __u32 vni, __u16 mtu)
+{
+	struct bpf_tunnel_key key = {
+		.tunnel_id = vni,
+		.remote_ipv4 = bpf_ntohl(addr4(to->vtep)),
+		.tunnel_ttl = OVL_OUTER_TTL,
+		.local_ipv4 = bpf_ntohl(addr4(cfg->vtep)),
+	};
+	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
+
+	/* The largest IPv6 extension-free TCP header is 60 + 40 bytes; what a
+	 * segment's own headers take is not looked at here.
+	 */
+	if (!ctx->gso_size && ctx->len - ETH_HLEN > mtu)
+		return drop(ctx, OVL_DROP_TOO_BIG);
+	/* The local address is part of the key since Linux 6.0; before it the
+	 * route to the VTEP chooses.
+	 */
+	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags) &&
+	    bpf_skb_set_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), flags))
+		return drop(ctx, OVL_DROP_ENCAP);
+	count_sent(to->peer, ctx->len);
+	return bpf_redirect(cfg->vxlan_ifindex, 0);
+}
+
+/* strip takes the tunnel headers off an inner IPv4 packet, the outer ECN
+ * taken over (RFC 6040 section 4.2). Returns 0 or the reason to drop.
+ */
+static __always_inline int strip(struct __sk_buff *ctx, const struct ethhdr *inner, __u8 outer_tos)
+{
+	if (bpf_skb_adjust_room(ctx, -(__s32)OVL_ENCAP_LEN, BPF_ADJ_ROOM_MAC,
+				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
+		return OVL_DROP_ENCAP;
+	if (bpf_skb_store_bytes(ctx, 0, inner, sizeof(*inner), 0))
+		return OVL_DROP_ENCAP;
+	if ((outer_tos & OVL_ECN_MASK) == OVL_ECN_CE && !bpf_skb_ecn_set_ce(ctx))
+		return OVL_DROP_ECN;
+	return 0;
+}
+
+#endif

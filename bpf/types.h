@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Keys and values of the maps. Addresses are byte arrays in network order, so
+ * that `bpftool map dump` prints them as people write them; numbers are in
+ * host order. Padding is explicit and zero.
+ */
+#ifndef OVL_TYPES_H
+#define OVL_TYPES_H
+
+#include "consts.h"
+
+/* ovl_config, one entry: what the programs know of their host. */
+struct config {
+	__u8 vtep[4] __attribute__((aligned(4)));
+	__u32 vxlan_ifindex; /* the `vxlan external` device */
+	__u16 vxlan_port;
+	__u16 pad;
+};
+
+#define OVL_PORT_TAP 1 /* no peer device behind it */
+
+/* ovl_ports, by ifindex: an endpoint on this host. */
+struct port {
+	__u32 vni;
+	__u8 mac[ETH_ALEN];
+	__u16 mtu; /* largest inner IP packet */
+	__u8 addr4[4] __attribute__((aligned(4))); /* its first IPv4 address */
+};
+
+/* ovl_fdb, the forwarding table: where a MAC of a network lives. */
+struct fdb_key {
+	__u32 vni;
+	__u8 mac[ETH_ALEN];
+	__u16 pad;
+};
+
+struct fdb_entry {
+	__u8 vtep[4] __attribute__((aligned(4))); /* zero: on this host */
+	__u8 addr4[4] __attribute__((aligned(4))); /* its first IPv4 address */
+	__u32 ifindex; /* the port, zero: on another host */
+	__u16 peer; /* index into ovl_peers */
+	__u16 flags; /* OVL_PORT_… of the port */
+};
+
+/* ovl_neigh, by network and address (IPv4 as ::ffff:a.b.c.d): who has it.
+ * ARP and ND are answered from it, and it says who may send from an address.
+ */
+struct neigh_key {
+	__u32 vni;
+	__u8 addr[16] __attribute__((aligned(4)));
+};
+
+struct neigh_entry {
+	__u8 mac[ETH_ALEN];
+	__u16 pad;
+};
+
+/* ovl_members: hosts that have a network, and so may send into it. */
+struct member_key {
+	__u32 vni;
+	__u8 vtep[4] __attribute__((aligned(4)));
+};
+
+struct member_entry {
+	__u32 peer; /* index into ovl_peers */
+};
+
+/* ovl_networks, by VNI: networks present on this host. */
+struct network_entry {
+	__u32 mtu;
+};
+
+/* ovl_peers, per CPU: traffic with one VTEP. Bytes are those of inner frames. */
+struct peer_counters {
+	__u8 vtep[4] __attribute__((aligned(4)));
+	__u32 pad;
+	__u64 sent_packets;
+	__u64 sent_bytes;
+	__u64 received_packets;
+	__u64 received_bytes;
+};
+
+/* ovl_drops, per CPU, by enum drop_reason. */
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+#endif

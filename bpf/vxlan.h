@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Frames that the vxlan device has taken out of the tunnel: the slow way in.
+ * They may have come round from_underlay (as fragments, or by another device),
+ * so everything is asked again.
+ */
+#ifndef OVL_VXLAN_H
+#define OVL_VXLAN_H
+
+#include "deliver.h"
+#include "source.h"
+#include "tunnel.h"
+#include "underlay.h"
+
+/* The endpoint that a frame is for; NULL and the reason if there is none.
+ * ARP requests and neighbour solicitations come to a group from hosts that
+ * are plain vxlan devices, and go to the one endpoint that can answer.
+ */
+static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, const struct sender *s,
+						    int *reason)
+{
+	__u8 dst[ETH_ALEN];
+	struct ethhdr *eth;
+	struct fdb_entry *to;
+
+	*reason = OVL_DROP_TRUNCATED;
+	eth = frame(ctx, sizeof(*eth));
+	if (!eth)
+		return NULL;
+	__builtin_memcpy(dst, eth->h_dest, ETH_ALEN);
+
+	if (eth->h_proto == bpf_htons(ETH_P_ARP)) {
+		struct arp_frame *arp = frame(ctx, sizeof(*arp));
+		struct neigh_entry *n;
+
+		if (!arp)
+			return NULL;
+		*reason = check_arp(s, arp);
+		if (*reason)
+			return NULL;
+		if (is_group(dst)) {
+			*reason = OVL_DROP_UNKNOWN_NEIGHBOUR;
+			n = neigh4(s->vni, addr4(arp->tpa));
+			if (!n)
+				return NULL;
+			__builtin_memcpy(dst, n->mac, ETH_ALEN);
+		}
+	} else if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip;
+
+		eth = frame(ctx, sizeof(*eth) + sizeof(*ip));
+		if (!eth)
+			return NULL;
+		ip = (void *)(eth + 1);
+		*reason = check_ip4(s, ip, ctx->len - ETH_HLEN);
+		if (*reason)
+			return NULL;
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		struct nd_frame *nd;
+		struct ipv6hdr *ip6;
+		bool solicitation;
+		__u8 type = 0;
+
+		bpf_skb_load_bytes(ctx, ETH_HLEN + sizeof(*ip6), &type, sizeof(type));
+		eth = frame(ctx, sizeof(*eth) + sizeof(*ip6));
+		if (!eth)
+			return NULL;
+		ip6 = (void *)(eth + 1);
+		solicitation = ip6->nexthdr == IPPROTO_ICMPV6 && type == OVL_ND_NS;
+		*reason = check_ip6(s, ip6, solicitation);
+		if (*reason)
+			return NULL;
+		if (solicitation && is_group(dst)) {
+			*reason = OVL_DROP_TRUNCATED;
+			nd = frame(ctx, sizeof(*nd));
+			if (!nd)
+				return NULL;
+			*reason = OVL_DROP_UNKNOWN_NEIGHBOUR;
+			if (!owner6(s->vni, nd->target, dst))
+				return NULL;
+		}
+	}
+
+	*reason = OVL_DROP_MULTICAST;
+	if (is_group(dst))
+		return NULL;
+	*reason = OVL_DROP_NOT_LOCAL;
+	to = fdb(s->vni, dst);
+	return to && to->ifindex ? to : NULL;
+}
+
+static __always_inline int vxlan(struct __sk_buff *ctx)
+{
+	struct bpf_tunnel_key key = {};
+	struct fdb_entry *from, *to;
+	__u8 src[ETH_ALEN];
+	struct ethhdr *eth;
+	struct sender s;
+	__u32 peer;
+	int reason;
+
+	if (bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), 0))
+		return drop(ctx, OVL_DROP_ENCAP);
+	eth = frame(ctx, sizeof(*eth));
+	if (!eth)
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	__builtin_memcpy(src, eth->h_source, ETH_ALEN);
+	reason = remote_sender(key.tunnel_id, src, bpf_htonl(key.remote_ipv4), &from);
+	if (reason)
+		return drop(ctx, reason);
+	s = (struct sender){ .vni = key.tunnel_id, .mac = src, .addr4 = from->addr4 };
+	peer = from->peer;
+	to = vxlan_target(ctx, &s, &reason);
+	if (!to)
+		return drop(ctx, inner_reason(reason));
+	count_received(peer, ctx->len);
+	return deliver(ctx, to, false);
+}
+
+#endif
