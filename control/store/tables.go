@@ -73,6 +73,8 @@ type Endpoint struct {
 	MAC     encap.MAC `json:"mac"`
 	// Addrs have the length of the subnet that each address is from.
 	Addrs []netip.Prefix `json:"addrs"`
+	// MTU is what the interface was given, in bytes of inner IP packet.
+	MTU int `json:"mtu"`
 	// Kind and Device are the port on the endpoint's own host.
 	Kind   datapath.PortKind `json:"kind"`
 	Device string            `json:"device"`
