@@ -21,6 +21,9 @@
 
 #define OVL_AF_INET 2
 
+/* The verifier wants what it sees of the stack aligned. */
+#define OVL_ALIGNED __attribute__((aligned(4)))
+
 /* RFC 7348 section 5: outer IPv4, UDP and VXLAN headers, and the inner
  * Ethernet header, all of which stand between the outer Ethernet header and
  * the inner packet.

@@ -81,7 +81,7 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 {
 	struct arp_frame *arp;
 	struct neigh_entry *n;
-	__u8 spa[4], tpa[4];
+	__u8 spa[4] OVL_ALIGNED, tpa[4] OVL_ALIGNED;
 	int reason;
 
 	arp = frame(ctx, sizeof(*arp));
@@ -100,15 +100,15 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 	if (same_mac(n->mac, port->mac))
 		return drop(ctx, OVL_DROP_MULTICAST);
 
-	__builtin_memcpy(spa, arp->spa, sizeof(spa));
-	__builtin_memcpy(tpa, arp->tpa, sizeof(tpa));
-	__builtin_memcpy(arp->eth.h_dest, port->mac, ETH_ALEN);
-	__builtin_memcpy(arp->eth.h_source, n->mac, ETH_ALEN);
+	copy4(spa, arp->spa);
+	copy4(tpa, arp->tpa);
+	copy_mac(arp->eth.h_dest, port->mac);
+	copy_mac(arp->eth.h_source, n->mac);
 	arp->op = bpf_htons(OVL_ARP_REPLY);
-	__builtin_memcpy(arp->sha, n->mac, ETH_ALEN);
-	__builtin_memcpy(arp->spa, tpa, sizeof(tpa));
-	__builtin_memcpy(arp->tha, port->mac, ETH_ALEN);
-	__builtin_memcpy(arp->tpa, spa, sizeof(spa));
+	copy_mac(arp->sha, n->mac);
+	copy4(arp->spa, tpa);
+	copy_mac(arp->tha, port->mac);
+	copy4(arp->tpa, spa);
 	return bpf_redirect(ctx->ifindex, 0);
 }
 
@@ -119,7 +119,7 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct config *cfg,
 				       const struct port *port, const struct sender *s)
 {
-	__u8 owner[ETH_ALEN];
+	__u8 owner[ETH_ALEN] OVL_ALIGNED;
 	struct nd_option *opt;
 	struct nd_frame *nd;
 	bool solicitation;
@@ -147,7 +147,7 @@ static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct confi
 		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
 	if (same_mac(owner, port->mac))
 		return drop(ctx, OVL_DROP_MULTICAST);
-	__builtin_memcpy(nd->eth.h_dest, owner, ETH_ALEN);
+	copy_mac(nd->eth.h_dest, owner);
 	return forward_slow(ctx, cfg, port, owner);
 }
 

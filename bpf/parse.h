@@ -10,14 +10,17 @@ struct vxlanhdr {
 	__be32 vni; /* VNI in the upper 24 bits */
 };
 
-/* Everything that encapsulation puts before the inner packet. Packed, for it
- * is laid over frames that start at an even address only.
- */
-struct tunnel_hdr {
-	struct ethhdr eth;
+/* What follows the outer Ethernet header. */
+struct outer_hdr {
 	struct iphdr ip;
 	struct udphdr udp;
 	struct vxlanhdr vxlan;
+};
+
+/* Everything that encapsulation puts before the inner packet. */
+struct tunnel_hdr {
+	struct ethhdr eth;
+	struct outer_hdr outer;
 	struct ethhdr inner;
 } __attribute__((packed));
 
@@ -62,40 +65,97 @@ struct nd_option {
 #define OVL_ND_OPT_SLLA 1
 #define OVL_ND_OPT_TLLA 2
 
+/* Loads and copies in as few instructions as the size allows. The packet may
+ * leave them unaligned, which the machines that BPF is compiled for do not
+ * mind; memcpy would go byte by byte.
+ */
+static __always_inline __be32 addr4(const void *p)
+{
+	return *(const __be32 *)p;
+}
+
+static __always_inline void copy4(void *to, const void *from)
+{
+	*(__u32 *)to = *(const __u32 *)from;
+}
+
+static __always_inline void copy_words(void *to, const void *from, __u32 words)
+{
+	__u32 i;
+
+#pragma unroll
+	for (i = 0; i < words; i++)
+		copy4(to + 4 * i, from + 4 * i);
+}
+
+static __always_inline void copy2(void *to, const void *from)
+{
+	*(__u16 *)to = *(const __u16 *)from;
+}
+
+/* By twos: a MAC inside a struct on the stack need not be aligned to four,
+ * and there the verifier does mind.
+ */
+static __always_inline void copy_mac(void *to, const void *from)
+{
+	copy2(to, from);
+	copy2(to + 2, from + 2);
+	copy2(to + 4, from + 4);
+}
+
+static __always_inline void copy_eth(void *to, const void *from)
+{
+	copy_words(to, from, 3);
+	copy2(to + 12, from + 12);
+}
+
+static __always_inline bool same_mac(const void *a, const void *b)
+{
+	return addr4(a) == addr4(b) && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+}
+
+static __always_inline bool is_group(const __u8 *mac)
+{
+	return mac[0] & 1;
+}
+
+/* The bounds of the frame. Written out, for the compiler otherwise computes
+ * with the 32 bits that it believes them to be, which the verifier refuses.
+ */
+static __always_inline void *frame_start(const struct __sk_buff *ctx)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(p)
+		     : "r"(ctx), "i"(offsetof(struct __sk_buff, data)));
+	return p;
+}
+
+static __always_inline void *frame_end(const struct __sk_buff *ctx)
+{
+	void *p;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(p)
+		     : "r"(ctx), "i"(offsetof(struct __sk_buff, data_end)));
+	return p;
+}
+
 /* frame returns the first `len` bytes of the frame for direct access, having
  * pulled them into the linear part if need be; NULL if the frame is shorter.
  * Pointers got before are void after it.
  */
 static __always_inline void *frame(struct __sk_buff *ctx, __u32 len)
 {
-	void *data = (void *)(long)ctx->data;
-	void *end = (void *)(long)ctx->data_end;
+	void *data = frame_start(ctx);
 
-	if (data + len <= end)
+	if (data + len <= frame_end(ctx))
 		return data;
 	if (bpf_skb_pull_data(ctx, len))
 		return NULL;
-	data = (void *)(long)ctx->data;
-	end = (void *)(long)ctx->data_end;
-	return data + len <= end ? data : NULL;
-}
-
-static __always_inline __u32 addr4(const void *p)
-{
-	__u32 a;
-
-	__builtin_memcpy(&a, p, sizeof(a));
-	return a;
-}
-
-static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
-{
-	return !__builtin_memcmp(a, b, ETH_ALEN);
-}
-
-static __always_inline bool is_group(const __u8 *mac)
-{
-	return mac[0] & 1;
+	data = frame_start(ctx);
+	return data + len <= frame_end(ctx) ? data : NULL;
 }
 
 #endif

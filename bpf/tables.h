@@ -17,7 +17,7 @@ static __always_inline struct fdb_entry *fdb(__u32 vni, const __u8 *mac)
 {
 	struct fdb_key key = { .vni = vni };
 
-	__builtin_memcpy(key.mac, mac, ETH_ALEN);
+	copy_mac(key.mac, mac);
 	return bpf_map_lookup_elem(&ovl_fdb, &key);
 }
 
@@ -25,7 +25,7 @@ static __always_inline struct neigh_entry *neigh4(__u32 vni, __be32 addr)
 {
 	struct neigh_key key = { .vni = vni, .addr = { [10] = 0xff, [11] = 0xff } };
 
-	__builtin_memcpy(key.addr + 12, &addr, sizeof(addr));
+	copy4(key.addr + 12, &addr);
 	return bpf_map_lookup_elem(&ovl_neigh, &key);
 }
 
@@ -33,7 +33,7 @@ static __always_inline struct neigh_entry *neigh6(__u32 vni, const __u8 *addr)
 {
 	struct neigh_key key = { .vni = vni };
 
-	__builtin_memcpy(key.addr, addr, sizeof(key.addr));
+	copy_words(key.addr, addr, 4);
 	return bpf_map_lookup_elem(&ovl_neigh, &key);
 }
 
@@ -77,13 +77,13 @@ static __always_inline bool owner6(__u32 vni, const __u8 *addr, __u8 *mac)
 	n = neigh6(vni, addr);
 	if (!n)
 		return false;
-	__builtin_memcpy(mac, n->mac, ETH_ALEN);
+	copy_mac(mac, n->mac);
 	return true;
 }
 
 static __always_inline bool owns6(__u32 vni, const __u8 *mac, const __u8 *addr)
 {
-	__u8 owner[ETH_ALEN];
+	__u8 owner[ETH_ALEN] OVL_ALIGNED;
 
 	return owner6(vni, addr, owner) && same_mac(owner, mac);
 }

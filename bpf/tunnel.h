@@ -42,6 +42,12 @@ static __always_inline __sum16 ip_checksum(const struct iphdr *ip)
 	return ~sum;
 }
 
+/* source_port spreads flows over the underlay's paths (RFC 7348 section 5). */
+static __always_inline __u16 source_port(__u32 hash)
+{
+	return OVL_SPORT_MIN + (((__u64)hash * OVL_SPORT_COUNT) >> 32);
+}
+
 /* encapsulate sends a frame of an inner IPv4 packet to another host. The
  * inner checksum and segmentation are left to whoever comes last, the
  * underlay's device at best.
@@ -61,19 +67,29 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 		 */
 		.ifindex = cfg->vxlan_ifindex,
 	};
-	struct iphdr ip = {
-		.version = 4,
-		.ihl = 5,
-		.tos = in->ecn,
-		.tot_len = bpf_htons(frame_len + OVL_OUTER_HLEN),
-		.frag_off = bpf_htons(OVL_IP_DF),
-		.ttl = OVL_OUTER_TTL,
-		.protocol = IPPROTO_UDP,
-		.saddr = addr4(cfg->vtep),
-		.daddr = addr4(to->vtep),
+	struct outer_hdr outer = {
+		.ip = {
+			.version = 4,
+			.ihl = 5,
+			.tos = in->ecn,
+			.tot_len = bpf_htons(frame_len + OVL_OUTER_HLEN),
+			.frag_off = bpf_htons(OVL_IP_DF),
+			.ttl = OVL_OUTER_TTL,
+			.protocol = IPPROTO_UDP,
+			.saddr = addr4(cfg->vtep),
+			.daddr = addr4(to->vtep),
+		},
+		.udp = {
+			.source = bpf_htons(source_port(in->hash)),
+			.dest = bpf_htons(cfg->vxlan_port),
+			.len = bpf_htons(frame_len + sizeof(struct udphdr) + OVL_VXLAN_HLEN),
+		},
+		.vxlan = {
+			.flags = bpf_htonl(OVL_VXLAN_I),
+			.vni = bpf_htonl(in->vni << 8),
+		},
 	};
 	struct tunnel_hdr *h;
-	__u16 sport;
 	long rc;
 
 	if (len > in->mtu)
@@ -94,19 +110,12 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	if (!h)
 		return drop(ctx, OVL_DROP_ENCAP);
 
-	sport = OVL_SPORT_MIN + (((__u64)in->hash * OVL_SPORT_COUNT) >> 32);
-	ip.check = ip_checksum(&ip);
-	h->inner = h->eth;
-	__builtin_memcpy(h->eth.h_dest, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(h->eth.h_source, fib.smac, ETH_ALEN);
+	outer.ip.check = ip_checksum(&outer.ip);
+	copy_eth(&h->inner, &h->eth);
+	copy_mac(h->eth.h_dest, fib.dmac);
+	copy_mac(h->eth.h_source, fib.smac);
 	h->eth.h_proto = bpf_htons(ETH_P_IP);
-	h->ip = ip;
-	h->udp.source = bpf_htons(sport);
-	h->udp.dest = bpf_htons(cfg->vxlan_port);
-	h->udp.len = bpf_htons(frame_len + sizeof(struct udphdr) + OVL_VXLAN_HLEN);
-	h->udp.check = 0;
-	h->vxlan.flags = bpf_htonl(OVL_VXLAN_I);
-	h->vxlan.vni = bpf_htonl(in->vni << 8);
+	copy_words(&h->outer, &outer, sizeof(outer) / 4);
 
 	count_sent(peer, frame_len);
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)

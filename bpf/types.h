@@ -10,7 +10,7 @@
 
 /* ovl_config, one entry: what the programs know of their host. */
 struct config {
-	__u8 vtep[4] __attribute__((aligned(4)));
+	__u8 vtep[4] OVL_ALIGNED;
 	__u32 vxlan_ifindex; /* the `vxlan external` device */
 	__u16 vxlan_port;
 	__u16 pad;
@@ -23,7 +23,7 @@ struct port {
 	__u32 vni;
 	__u8 mac[ETH_ALEN];
 	__u16 mtu; /* largest inner IP packet */
-	__u8 addr4[4] __attribute__((aligned(4))); /* its first IPv4 address */
+	__u8 addr4[4] OVL_ALIGNED; /* its first IPv4 address */
 };
 
 /* ovl_fdb, the forwarding table: where a MAC of a network lives. */
@@ -34,8 +34,8 @@ struct fdb_key {
 };
 
 struct fdb_entry {
-	__u8 vtep[4] __attribute__((aligned(4))); /* zero: on this host */
-	__u8 addr4[4] __attribute__((aligned(4))); /* its first IPv4 address */
+	__u8 vtep[4] OVL_ALIGNED; /* zero: on this host */
+	__u8 addr4[4] OVL_ALIGNED; /* its first IPv4 address */
 	__u32 ifindex; /* the port, zero: on another host */
 	__u16 peer; /* index into ovl_peers */
 	__u16 flags; /* OVL_PORT_… of the port */
@@ -46,7 +46,7 @@ struct fdb_entry {
  */
 struct neigh_key {
 	__u32 vni;
-	__u8 addr[16] __attribute__((aligned(4)));
+	__u8 addr[16] OVL_ALIGNED;
 };
 
 struct neigh_entry {
@@ -57,7 +57,7 @@ struct neigh_entry {
 /* ovl_members: hosts that have a network, and so may send into it. */
 struct member_key {
 	__u32 vni;
-	__u8 vtep[4] __attribute__((aligned(4)));
+	__u8 vtep[4] OVL_ALIGNED;
 };
 
 struct member_entry {
@@ -71,7 +71,7 @@ struct network_entry {
 
 /* ovl_peers, per CPU: traffic with one VTEP. Bytes are those of inner frames. */
 struct peer_counters {
-	__u8 vtep[4] __attribute__((aligned(4)));
+	__u8 vtep[4] OVL_ALIGNED;
 	__u32 pad;
 	__u64 sent_packets;
 	__u64 sent_bytes;

@@ -24,7 +24,7 @@ static __always_inline int remote_sender(__u32 vni, const __u8 *mac, __be32 oute
 		return 0;
 	if (!bpf_map_lookup_elem(&ovl_networks, &vni))
 		return OVL_DROP_UNKNOWN_VNI;
-	__builtin_memcpy(member.vtep, &outer, sizeof(outer));
+	copy4(member.vtep, &outer);
 	if (!bpf_map_lookup_elem(&ovl_members, &member))
 		return OVL_DROP_UNKNOWN_VTEP;
 	return OVL_DROP_INNER_SOURCE;
@@ -46,7 +46,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	const __u32 outer_len = ETH_HLEN + OVL_OUTER_HLEN;
 	struct config *cfg = config();
 	struct fdb_entry *from, *to;
-	struct ethhdr inner_eth;
+	struct ethhdr inner_eth OVL_ALIGNED;
 	struct tunnel_hdr *h;
 	struct ethhdr *eth;
 	struct iphdr *ip;
@@ -73,9 +73,9 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	h = frame(ctx, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr));
 	if (!h)
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	if (h->udp.dest != bpf_htons(cfg->vxlan_port))
+	if (h->outer.udp.dest != bpf_htons(cfg->vxlan_port))
 		return TC_ACT_OK;
-	if (!ctx->gso_size && bpf_ntohs(h->ip.tot_len) < OVL_ENCAP_LEN)
+	if (!ctx->gso_size && bpf_ntohs(h->outer.ip.tot_len) < OVL_ENCAP_LEN)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	h = frame(ctx, sizeof(*h));
 	if (!h)
@@ -84,10 +84,10 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	/* RFC 7348 lets a receiver ignore reserved bits; Linux does not, for
 	 * extensions give them a meaning, and neither do we.
 	 */
-	if (h->vxlan.flags != bpf_htonl(OVL_VXLAN_I) || (h->vxlan.vni & bpf_htonl(0xff)))
+	if (h->outer.vxlan.flags != bpf_htonl(OVL_VXLAN_I) || (h->outer.vxlan.vni & bpf_htonl(0xff)))
 		return drop(ctx, OVL_DROP_VXLAN_FLAGS);
-	vni = bpf_ntohl(h->vxlan.vni) >> 8;
-	reason = remote_sender(vni, h->inner.h_source, h->ip.saddr, &from);
+	vni = bpf_ntohl(h->outer.vxlan.vni) >> 8;
+	reason = remote_sender(vni, h->inner.h_source, h->outer.ip.saddr, &from);
 	if (reason)
 		return drop(ctx, reason);
 
@@ -95,11 +95,11 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	 * from there it comes to from_vxlan. A checksum in the outer header is
 	 * the stack's to verify.
 	 */
-	if (h->inner.h_proto != bpf_htons(ETH_P_IP) || h->udp.check)
+	if (h->inner.h_proto != bpf_htons(ETH_P_IP) || h->outer.udp.check)
 		return TC_ACT_OK;
 
-	inner_eth = h->inner;
-	tos = h->ip.tos;
+	copy_eth(&inner_eth, &h->inner);
+	tos = h->outer.ip.tos;
 	ip = frame(ctx, sizeof(*h) + sizeof(*ip));
 	if (!ip)
 		return drop(ctx, OVL_DROP_TRUNCATED);

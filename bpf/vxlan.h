@@ -18,7 +18,7 @@
 static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, const struct sender *s,
 						    int *reason)
 {
-	__u8 dst[ETH_ALEN];
+	__u8 dst[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
 	struct fdb_entry *to;
 
@@ -26,7 +26,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return NULL;
-	__builtin_memcpy(dst, eth->h_dest, ETH_ALEN);
+	copy_mac(dst, eth->h_dest);
 
 	if (eth->h_proto == bpf_htons(ETH_P_ARP)) {
 		struct arp_frame *arp = frame(ctx, sizeof(*arp));
@@ -42,7 +42,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 			n = neigh4(s->vni, addr4(arp->tpa));
 			if (!n)
 				return NULL;
-			__builtin_memcpy(dst, n->mac, ETH_ALEN);
+			copy_mac(dst, n->mac);
 		}
 	} else if (eth->h_proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip;
@@ -92,7 +92,7 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 {
 	struct bpf_tunnel_key key = {};
 	struct fdb_entry *from, *to;
-	__u8 src[ETH_ALEN];
+	__u8 src[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
 	struct sender s;
 	__u32 peer;
@@ -103,7 +103,7 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	__builtin_memcpy(src, eth->h_source, ETH_ALEN);
+	copy_mac(src, eth->h_source);
 	reason = remote_sender(key.tunnel_id, src, bpf_htonl(key.remote_ipv4), &from);
 	if (reason)
 		return drop(ctx, reason);
