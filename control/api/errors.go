@@ -32,9 +32,12 @@ const (
 	CodeElsewhere Code = "elsewhere"
 	// CodeAmbiguous: the reference fits several objects.
 	CodeAmbiguous Code = "ambiguous"
-	// CodeUnreachable: a host that has to answer did not; on the client's
-	// side also: the agent itself cannot be reached.
+	// CodeUnreachable: another host, which had to be asked, does not answer;
+	// the message says which.
 	CodeUnreachable Code = "unreachable"
+	// CodeAgentUnreachable is made by Client alone: this host's agent does
+	// not answer. It comes with ErrUnreachable.
+	CodeAgentUnreachable Code = "agent_unreachable"
 	// CodeUnsupported: this host or this version cannot do it.
 	CodeUnsupported Code = "unsupported"
 	// CodeDamaged: the state on disk is damaged; nothing is done with it.
@@ -46,6 +49,10 @@ const (
 	// CodeUsage is made by ovlctl alone: the command line itself is wrong.
 	CodeUsage Code = "usage"
 )
+
+// ErrUnreachable is wrapped by the error of every Client call that got no
+// answer from the agent.
+var ErrUnreachable = errors.New("agent cannot be reached")
 
 // Error is a refusal or failure that keeps its code from the agent to the
 // command that asked. Message is one line in lower case that names the object
@@ -100,7 +107,7 @@ func (c Code) httpStatus() int {
 		return http.StatusNotFound
 	case CodeExists, CodeInUse, CodeTaken, CodeExhausted, CodeElsewhere, CodeAmbiguous:
 		return http.StatusConflict
-	case CodeUnreachable:
+	case CodeUnreachable, CodeAgentUnreachable:
 		return http.StatusBadGateway
 	case CodeUnsupported:
 		return http.StatusNotImplemented

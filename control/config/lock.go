@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -66,15 +67,15 @@ func Acquire(c Config) (*Lock, error) {
 		if err != nil {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
-		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if err := fcntl(f, unix.F_OFD_SETLK, wholeFile()); err != nil {
 			pid := readPID(f)
 			f.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
+			if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 				return nil, &LockedError{Instance: c.Instance, PID: pid}
 			}
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
-		// Between open and flock the last holder may have removed the file:
+		// Between open and lock the last holder may have removed the file:
 		// what is locked then is a file that nobody else will find.
 		if !samePath(f) {
 			f.Close()
@@ -139,20 +140,20 @@ func Holder(c Config) (pid int, ok bool, err error) {
 		return 0, false, fmt.Errorf("lock: %w", err)
 	}
 	defer f.Close()
-	switch err := flock(f, unix.LOCK_SH|unix.LOCK_NB); {
-	case err == nil:
-		return 0, false, nil
-	case errors.Is(err, unix.EWOULDBLOCK):
-		return readPID(f), true, nil
-	default:
+	l := wholeFile()
+	if err := fcntl(f, unix.F_OFD_GETLK, l); err != nil {
 		return 0, false, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
+	if l.Type == unix.F_UNLCK {
+		return 0, false, nil
+	}
+	return readPID(f), true, nil
 }
 
 // WaitReleased returns when no process holds the lock of c's instance, or
 // with ctx's error.
 func WaitReleased(ctx context.Context, c Config) error {
-	// flock cannot be waited for together with a context.
+	// A file lock cannot be waited for together with a context.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -172,9 +173,14 @@ const lockName = "lock"
 
 func lockPath(c Config) string { return filepath.Join(c.RunDir(), lockName) }
 
-func flock(f *os.File, how int) error {
+// wholeFile asks for a write lock of the open file description (Linux 3.15):
+// unlike a POSIX lock it is not lost when another descriptor of the file is
+// closed, and unlike flock it can be looked at without taking it.
+func wholeFile() *unix.Flock_t { return &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart} }
+
+func fcntl(f *os.File, cmd int, l *unix.Flock_t) error {
 	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+		if err := unix.FcntlFlock(f.Fd(), cmd, l); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
