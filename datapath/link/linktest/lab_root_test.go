@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/datapath/link"
 )
 
 // needRoot skips the test where namespaces cannot be made, and fails it in CI.
@@ -79,7 +81,7 @@ func TestDoIsInside(t *testing.T) {
 	ep := lab.Endpoint("a")
 	inode := func() (uint64, error) {
 		var st unix.Stat_t
-		err := unix.Stat(ownNetns, &st)
+		err := unix.Stat("/proc/thread-self/ns/net", &st)
 		return st.Ino, err
 	}
 	here, err := inode()
@@ -132,7 +134,7 @@ func TestDeleteUnderTheFeet(t *testing.T) {
 	if err := ep.Delete(); err != nil {
 		t.Errorf("second delete: %v", err)
 	}
-	if err := ep.Do(func() error { return nil }); !errors.Is(err, os.ErrNotExist) {
+	if err := ep.Do(func() error { return nil }); !errors.Is(err, link.ErrNoNamespace) {
 		t.Errorf("Do in a deleted namespace: %v", err)
 	}
 }

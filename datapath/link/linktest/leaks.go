@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/ovlnet/ovl/datapath/link"
 )
 
 // settle is how long a leak may take to go away by itself: the kernel removes
@@ -73,7 +75,7 @@ func held() holdings {
 			h["descriptor "+descriptorKind(target)]++
 		}
 	}
-	names, _ := os.ReadDir(netnsDir) // not there means none
+	names, _ := os.ReadDir(link.NamedDir) // not there means none
 	for _, n := range names {
 		if namesProcess(n.Name(), os.Getpid()) {
 			h["network namespace "+n.Name()]++

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/datapath/link"
 )
 
 // namePrefix begins the name of every namespace of every lab; the PID of the
@@ -19,14 +21,14 @@ const namePrefix = "ovllab-"
 // ascending name; Delete removes one. There are no devices to look for: a lab's are born inside
 // its namespaces and go with them.
 func Leftovers() ([]*Namespace, error) {
-	entries, err := os.ReadDir(netnsDir)
+	entries, err := os.ReadDir(link.NamedDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("look for leftovers: %w", err)
 	}
 	var out []*Namespace
 	for _, e := range entries {
 		if pid, ok := labPID(e.Name()); ok && !alive(pid) {
-			out = append(out, &Namespace{Name: e.Name(), NetnsPath: filepath.Join(netnsDir, e.Name())})
+			out = append(out, &Namespace{Name: e.Name(), NetnsPath: filepath.Join(link.NamedDir, e.Name())})
 		}
 	}
 	return out, nil

@@ -7,19 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/datapath/link"
 )
-
-// netnsDir is where iproute2 keeps named namespaces.
-const netnsDir = "/run/netns"
-
-// ownNetns is the calling thread's namespace. It is not /proc/self: that is
-// the main thread's, and another thread may have moved.
-const ownNetns = "/proc/thread-self/ns/net"
 
 // Namespace is a named network namespace: `ip netns exec NAME` finds it, and
 // so does `nsenter --net=PATH`, which keeps /sys/fs/bpf visible.
@@ -32,96 +26,27 @@ type Namespace struct {
 
 // newNamespace makes a namespace of that name, with lo up.
 func newNamespace(name string) (*Namespace, error) {
-	ns := &Namespace{Name: name, NetnsPath: filepath.Join(netnsDir, name)}
-	if err := shareNetnsDir(); err != nil {
+	path, err := link.CreateNamed(name)
+	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(ns.NetnsPath, os.O_CREATE|os.O_EXCL, 0o444)
-	if err != nil {
-		return nil, fmt.Errorf("network namespace %s: %w", name, err)
-	}
-	f.Close() //nolint:errcheck // an empty file that is only a mount point
-	err = onOwnThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("unshare: %w", err)
-		}
-		if err := unix.Mount(ownNetns, ns.NetnsPath, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("bind mount: %w", err)
-		}
-		return setUp("lo")
-	})
-	if err != nil {
+	ns := &Namespace{Name: name, NetnsPath: path}
+	if err := ns.Do(func() error { return setUp("lo") }); err != nil {
 		return nil, errors.Join(fmt.Errorf("network namespace %s: %w", name, err), ns.Delete())
 	}
 	return ns, nil
 }
 
-// shareNetnsDir makes netnsDir the shared mount that `ip netns` expects, so
-// that a deleted namespace goes away in every mount namespace. The lock is
-// the one that iproute2 takes.
-func shareNetnsDir() error {
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
-		return err
-	}
-	dir, err := os.Open(netnsDir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close() //nolint:errcheck // read only
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", netnsDir, err)
-	}
-	err = unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
-	if errors.Is(err, unix.EINVAL) { // not a mount yet
-		if err := unix.Mount(netnsDir, netnsDir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-			return fmt.Errorf("bind mount %s: %w", netnsDir, err)
-		}
-		err = unix.Mount("", netnsDir, "", unix.MS_SHARED|unix.MS_REC, "")
-	}
-	if err != nil {
-		return fmt.Errorf("share %s: %w", netnsDir, err)
-	}
-	return nil
-}
-
-// Do runs fn in the namespace, on a thread of its own that is thrown away
-// afterwards, and returns its error. Only what fn does itself happens there:
-// not what goroutines do that it starts. A socket or a process that fn opens
-// stays in the namespace. If fn ends its goroutine, as testing.T.FailNow
-// does, Do ends the caller's.
+// Do runs fn in the namespace, as link.Namespace's Do does: on a thread of its
+// own, so that only what fn does itself happens there, not what goroutines do
+// that it starts. FailNow and Fatal work in fn.
 func (ns *Namespace) Do(fn func() error) error {
-	return onOwnThread(func() error {
-		f, err := os.Open(ns.NetnsPath)
-		if err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", ns.Name, err)
-		}
-		err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
-		f.Close() //nolint:errcheck // read only
-		if err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", ns.Name, err)
-		}
-		return fn()
-	})
-}
-
-// onOwnThread runs fn on a thread that nothing else will ever run on: the
-// goroutine ends while it is locked to it, so that the runtime destroys it
-// and no way back has to succeed.
-func onOwnThread(fn func() error) error {
-	var err error
-	returned := false
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		err = fn()
-		returned = true
-	}()
-	<-done
-	if !returned {
-		runtime.Goexit()
+	n, err := link.OpenNamed(ns.NetnsPath)
+	if err != nil {
+		return err
 	}
-	return err
+	defer n.Close() //nolint:errcheck // read only
+	return n.Do(fn)
 }
 
 // Command is exec.CommandContext inside the namespace. The process started
@@ -132,15 +57,7 @@ func (ns *Namespace) Command(ctx context.Context, name string, args ...string) *
 
 // Delete removes the namespace, as `ip netns del` does; one that is gone
 // already is no error. The lab need not be closed for it.
-func (ns *Namespace) Delete() error {
-	if err := unix.Unmount(ns.NetnsPath, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("unmount %s: %w", ns.NetnsPath, err)
-	}
-	if err := os.Remove(ns.NetnsPath); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove network namespace: %w", err)
-	}
-	return nil
-}
+func (ns *Namespace) Delete() error { return link.RemoveNamed(ns.Name) }
 
 // processes returns "NAME (PID n)" for each process inside the namespace.
 func (ns *Namespace) processes() []string {

@@ -1,0 +1,86 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Exists reports whether there is an interface of that name.
+func Exists(name string) (bool, error) {
+	_, err := byName(name)
+	if errors.Is(err, ErrNoDevice) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// List returns the names of the interfaces that begin with prefix, sorted.
+func List(prefix string) ([]string, error) {
+	devices, err := dump(netlink.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var names []string
+	for _, d := range devices {
+		if name := d.Attrs().Name; strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// Remove removes an interface, and a veth's other end with it. One that is
+// missing is success.
+func Remove(name string) error {
+	d, err := byName(name)
+	if errors.Is(err, ErrNoDevice) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkDel(d); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove interface %s: %w", name, err)
+	}
+	return nil
+}
+
+// CheckTAP returns an error unless name is a TAP interface, and brings it up.
+// It may have no carrier yet: a virtual machine that opens it later gives it
+// one.
+func CheckTAP(name string) error {
+	d, err := byName(name)
+	if err != nil {
+		return err
+	}
+	tun, ok := d.(*netlink.Tuntap)
+	switch {
+	case !ok:
+		return fmt.Errorf("interface %s is a %s device, not a TAP", name, d.Type())
+	case tun.Mode != netlink.TUNTAP_MODE_TAP:
+		return fmt.Errorf("interface %s is a TUN device, which carries no Ethernet frames; a TAP is needed", name)
+	}
+	if err := netlink.LinkSetUp(d); err != nil {
+		return fmt.Errorf("interface %s: set up: %w", name, err)
+	}
+	return nil
+}
+
+// addrGenNone is IN6_ADDR_GEN_MODE_NONE: no link-local address by itself.
+const addrGenNone = 1
+
+// quiet keeps the kernel from giving d a link-local IPv6 address, with which
+// it would speak on its own. A kernel without IPv6 has nothing to quiet.
+func quiet(d netlink.Link) error {
+	err := netlink.LinkSetIP6AddrGenMode(d, addrGenNone)
+	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,73 @@
+package link
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// OverlappingRoute looks for a unicast route of the main table that shares an
+// address with p, and returns the first one as text, such as "192.0.2.0/24 dev
+// eth0". Default routes are not counted: they overlap with everything.
+func OverlappingRoute(p netip.Prefix) (string, bool, error) {
+	family := netlink.FAMILY_V4
+	if p.Addr().Is6() {
+		family = netlink.FAMILY_V6
+	}
+	routes, err := mainRoutes(family)
+	if err != nil {
+		return "", false, err
+	}
+	for _, r := range routes {
+		if isDefault(r) {
+			continue
+		}
+		if dst, ok := routePrefix(r); ok && dst.Overlaps(p) {
+			return describeRoute(r, dst), true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// mainRoutes lists the unicast routes of the main table.
+func mainRoutes(family int) ([]netlink.Route, error) {
+	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	return routes, nil
+}
+
+func isDefault(r netlink.Route) bool {
+	dst, ok := routePrefix(r)
+	return !ok || dst.Bits() == 0
+}
+
+func routePrefix(r netlink.Route) (netip.Prefix, bool) {
+	if r.Dst == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(r.Dst.IP)
+	bits, _ := r.Dst.Mask.Size()
+	return netip.PrefixFrom(addr, bits), ok
+}
+
+func describeRoute(r netlink.Route, dst netip.Prefix) string {
+	text := dst.String()
+	if r.Gw != nil {
+		text += " via " + r.Gw.String()
+	}
+	if r.LinkIndex == 0 {
+		return text
+	}
+	d, err := dump(func() (netlink.Link, error) { return netlink.LinkByIndex(r.LinkIndex) })
+	if err != nil { // gone meanwhile
+		return text + fmt.Sprintf(" dev #%d", r.LinkIndex)
+	}
+	return text + " dev " + d.Attrs().Name
+}
