@@ -1,0 +1,100 @@
+package store
+
+import "go.etcd.io/bbolt"
+
+// AckVector records that a member has seen, on its disk, what v covers. What
+// members have acknowledged is not kept across restarts: they say it again
+// with every exchange.
+//
+// Collecting is safe only if a node's own row reaches a peer before that peer
+// lets it have any rows: merge what a caller sends before answering it.
+func (s *Store) AckVector(node string, v Vector) error {
+	if err := v.validate(); err != nil {
+		s.raise(Alarm{Reason: AlarmMalformed, Text: err.Error()})
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if node == s.nodeID {
+		return nil
+	}
+	ack := s.acks[node].Clone()
+	ack.Merge(v)
+	s.acks[node] = ack
+	return nil
+}
+
+// Collect forgets the tombstones that every member has seen, however long
+// that takes: a member that has failed but was not removed holds them back.
+// It returns how many went.
+//
+// A member that this node does not know of yet could hold the deleted row. A
+// peer that let it have the row knew of it before it saw the tombstone, so
+// its acknowledgement covers the new member's row: nothing is collected by
+// acknowledgements that this node's own vector does not cover.
+func (s *Store) Collect() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap := s.Snapshot()
+	seen, ok := s.seenByAllLocked(snap)
+	if !ok {
+		return 0, nil
+	}
+	var gone []*Row
+	snap.rows.Ascend(func(r *Row) bool {
+		if r.Deleted && seen(r.Stamp) {
+			gone = append(gone, r)
+		}
+		return true
+	})
+	if len(gone) == 0 {
+		return 0, nil
+	}
+	err := s.writeLocked(func(*bbolt.Tx) (*change, error) {
+		c := s.newChangeLocked()
+		for _, r := range gone {
+			c.remove(r)
+		}
+		return c, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(gone), nil
+}
+
+// seenByAllLocked returns whether every member has seen a write. It cannot
+// tell while this node is not a member, or a member has not spoken.
+func (s *Store) seenByAllLocked(snap *Snapshot) (seen func(Stamp) bool, ok bool) {
+	members := map[string]bool{}
+	for r := range snap.All(s.opt.NodeTable) {
+		members[r.Key] = true
+	}
+	if !members[s.nodeID] {
+		return nil, false
+	}
+	for node := range s.acks {
+		if !members[node] {
+			delete(s.acks, node)
+		}
+	}
+	vectors := []Vector{snap.vector}
+	for node := range members {
+		if node == s.nodeID {
+			continue
+		}
+		ack, spoke := s.acks[node]
+		if !spoke || !snap.vector.Covers(ack) {
+			return nil, false
+		}
+		vectors = append(vectors, ack)
+	}
+	return func(st Stamp) bool {
+		for _, v := range vectors {
+			if !v.Has(st) {
+				return false
+			}
+		}
+		return true
+	}, true
+}
