@@ -1,0 +1,63 @@
+package member
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"github.com/hashicorp/serf/serf"
+)
+
+// admission looks at every member before Serf takes it. It refuses those that
+// speak another protocol, and notices when one ID is claimed from two
+// addresses. In that case Serf keeps the address it knew first; the other host
+// is not shut down, and whoever reads the Clash decides.
+type admission struct {
+	protocol int
+	clash    func(claimant Member, other netip.AddrPort)
+	log      *slog.Logger
+
+	mu    sync.Mutex
+	alive map[string]netip.AddrPort // ID to sync address
+}
+
+// NotifyMerge implements serf.MergeDelegate. Serf calls it for the members of
+// a whole push/pull, whose error would refuse all of them, and again for each
+// alone. It may hold its locks: nothing here may call back or block.
+func (a *admission) NotifyMerge(members []*serf.Member) error {
+	if len(members) != 1 {
+		return nil
+	}
+	m, err := fromSerf(*members[0])
+	if err != nil {
+		return err
+	}
+	if m.Protocol != a.protocol {
+		return fmt.Errorf("member %s speaks protocol version %d, this host %d", m.Name, m.Protocol, a.protocol)
+	}
+	if m.Status == Left {
+		return nil
+	}
+	a.mu.Lock()
+	known, ok := a.alive[m.ID]
+	a.mu.Unlock()
+	if ok && known != m.Sync() {
+		a.clash(m, known)
+	}
+	return nil
+}
+
+// seen keeps who is alive where.
+func (a *admission) seen(m Member) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if m.Status != Alive {
+		delete(a.alive, m.ID)
+		return
+	}
+	if a.alive == nil {
+		a.alive = make(map[string]netip.AddrPort)
+	}
+	a.alive[m.ID] = m.Sync()
+}
