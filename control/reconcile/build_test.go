@@ -272,23 +272,11 @@ func TestBuildAgrees(t *testing.T) {
 	}
 }
 
-func TestTablesFind(t *testing.T) {
+func TestVNIs(t *testing.T) {
 	w := newWorld()
 	w.network("1111", 4096, 1450)
 	w.network("2222", 4096, 1450)
-	for id, n := range w.Networks {
-		n.Name = "blue"
-		w.Networks[id] = n
-	}
-	if n, ok := w.FindNetwork("blue"); !ok || n.ID != "1111" {
-		t.Errorf("blue is network %q, want the older 1111", n.ID)
-	}
-	if n, ok := w.FindNetwork("2222"); !ok || n.ID != "2222" {
-		t.Errorf("2222 is network %q", n.ID)
-	}
-	if _, ok := w.FindNetwork("red"); ok {
-		t.Error("red was found")
-	}
+	w.network("3333", 4098, 1450)
 	if v, ok := w.FreeVNI(); !ok || v != 4097 {
 		t.Errorf("free VNI is %v, want 4097", v)
 	}

@@ -2,7 +2,7 @@ package reconcile
 
 import (
 	"cmp"
-	"encoding/json"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -60,23 +60,20 @@ type decoded[T any] struct {
 	err   error
 }
 
-func (d *decoder[T]) read(t *Tables, rows []store.Row) map[string]T {
-	known := make(map[string]decoded[T], len(rows))
-	out := make(map[string]T, len(rows))
-	for _, row := range rows {
-		if row.Deleted {
-			continue
-		}
+func (d *decoder[T]) read(t *Tables, rows iter.Seq[store.Row]) map[string]T {
+	known := make(map[string]decoded[T], len(d.known))
+	out := make(map[string]T, len(d.known))
+	for row := range rows {
 		v, ok := d.known[row.Key]
 		if !ok || v.stamp != row.Stamp {
 			v = decoded[T]{stamp: row.Stamp}
-			v.err = json.Unmarshal(row.Value, &v.value)
+			v.err = row.Decode(&v.value)
 		}
 		known[row.Key] = v
 		if v.err != nil {
 			t.Alarms = append(t.Alarms, Alarm{
 				Object: row.Table + " " + row.Key,
-				Text:   "row from node " + row.Stamp.Origin + " is ignored: " + v.err.Error(),
+				Text:   "row of node " + row.Stamp.Origin + " is ignored: " + v.err.Error(),
 			})
 			continue
 		}
@@ -106,34 +103,6 @@ func (t *Tables) EndpointsByAge(network string) []store.Endpoint {
 	var out []store.Endpoint
 	for _, e := range t.Endpoints {
 		if network == "" || e.Network == network {
-			out = append(out, e)
-		}
-	}
-	slices.SortFunc(out, olderEndpoint)
-	return out
-}
-
-// FindNetwork returns the network of that name or ID. Of several with one
-// name it is the oldest; the others are found by ID.
-func (t *Tables) FindNetwork(ref string) (store.Network, bool) {
-	if n, ok := t.Networks[ref]; ok {
-		return n, true
-	}
-	var found store.Network
-	for _, n := range t.Networks {
-		if n.Name == ref && (found.ID == "" || olderNetwork(n, found) < 0) {
-			found = n
-		}
-	}
-	return found, found.ID != ""
-}
-
-// FindEndpoints returns the endpoints with that name or ID in a network, or
-// in all of them when its ID is "": the oldest first.
-func (t *Tables) FindEndpoints(network, ref string) []store.Endpoint {
-	var out []store.Endpoint
-	for _, e := range t.Endpoints {
-		if (e.Name == ref || e.ID == ref) && (network == "" || e.Network == network) {
 			out = append(out, e)
 		}
 	}

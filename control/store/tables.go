@@ -91,3 +91,24 @@ type Endpoint struct {
 	// address keeps it; it never changes.
 	Created time.Time `json:"created"`
 }
+
+// OwnerOf is the Options.Owner of these tables: a node's row is its own, an
+// endpoint's that of the node that it lives on, a network's anybody's.
+func OwnerOf(r Row) string {
+	switch r.Table {
+	case TableNode:
+		return r.Key
+	case TableEndpoint:
+		if r.Deleted {
+			return ""
+		}
+		var e struct {
+			Node string `json:"node"`
+		}
+		if err := r.Decode(&e); err != nil || e.Node == "" {
+			return "nobody"
+		}
+		return e.Node
+	}
+	return ""
+}
