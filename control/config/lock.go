@@ -52,16 +52,18 @@ type Lock struct {
 // is not there. It never waits: held by another process, the error is a
 // *LockedError.
 func Acquire(c Config) (*Lock, error) {
-	if err := os.MkdirAll(c.RunDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("run folder: %w", err)
-	}
 	for {
+		// The last holder may be removing the folder: a call can then find
+		// it there, and the next one not.
+		err := os.MkdirAll(c.RunDir(), 0o700)
+		if errors.Is(err, fs.ErrExist) && !isFile(c.RunDir()) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("run folder: %w", err)
+		}
 		f, err := os.OpenFile(lockPath(c), os.O_RDWR|os.O_CREATE, 0o600)
 		if errors.Is(err, fs.ErrNotExist) {
-			// The last holder has just removed the folder.
-			if err := os.MkdirAll(c.RunDir(), 0o700); err != nil {
-				return nil, fmt.Errorf("run folder: %w", err)
-			}
 			continue
 		}
 		if err != nil {
@@ -102,8 +104,9 @@ func (l *Lock) Release() error {
 	return err
 }
 
-// RemoveRunDir removes the run folder, the lock's own file last, while the
-// lock is still held. Release is still due.
+// RemoveRunDir removes the run folder, the lock's own file last. From then on
+// the instance is given up: another process can make the folder and the lock
+// anew. Release is still due.
 func (l *Lock) RemoveRunDir() error {
 	dir := l.cfg.RunDir()
 	entries, err := os.ReadDir(dir)
@@ -184,6 +187,11 @@ func fcntl(f *os.File, cmd int, l *unix.Flock_t) error {
 			return err
 		}
 	}
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
 }
 
 func samePath(f *os.File) bool {

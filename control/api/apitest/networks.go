@@ -1,0 +1,129 @@
+package apitest
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/encap"
+)
+
+// NetworkCreate implements api.Backend.
+func (f *Fake) NetworkCreate(_ context.Context, r api.NetworkRequest) (api.Network, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range f.networks {
+		if n.Name == r.Name {
+			return api.Network{}, api.Errorf(api.CodeExists, "network %s exists already", r.Name)
+		}
+	}
+	if len(r.Subnets) == 0 {
+		r.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(f.made), 0}), 24)}
+	}
+	r.MTU = cmp.Or(r.MTU, 1450)
+	n := network{NetworkRequest: r, id: id("e", f.made), vni: encap.MinVNI + encap.VNI(f.made)}
+	f.made++
+	f.networks = append(f.networks, n)
+	slices.SortFunc(f.networks, func(a, b network) int { return cmp.Compare(a.Name, b.Name) })
+	return f.describe(n), nil
+}
+
+// NetworkList implements api.Backend.
+func (f *Fake) NetworkList(context.Context) ([]api.NetworkSummary, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := []api.NetworkSummary{}
+	for _, n := range f.networks {
+		out = append(out, api.NetworkSummary{
+			Name: n.Name, ID: n.id, VNI: uint32(n.vni), Subnets: n.Subnets, MTU: n.MTU, Internal: n.Internal,
+			Endpoints: len(f.on(n.id)), Created: Epoch, Labels: n.Labels,
+		})
+	}
+	return out, nil
+}
+
+// NetworkInspect implements api.Backend.
+func (f *Fake) NetworkInspect(_ context.Context, ref string) (api.Network, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.network(ref)
+	if err != nil {
+		return api.Network{}, err
+	}
+	return f.describe(n), nil
+}
+
+// NetworkRemove implements api.Backend.
+func (f *Fake) NetworkRemove(_ context.Context, ref string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n, err := f.network(ref)
+	if err != nil {
+		return err
+	}
+	if eps := f.on(n.id); len(eps) > 0 {
+		return api.Errorf(api.CodeInUse, "network %s has %d endpoints, %s among them: detach them first", n.Name, len(eps), eps[0].Name)
+	}
+	f.networks = slices.DeleteFunc(f.networks, func(o network) bool { return o.id == n.id })
+	return nil
+}
+
+func (f *Fake) network(ref string) (network, error) {
+	for _, n := range f.networks {
+		if matches(ref, n.Name, n.id) {
+			return n, nil
+		}
+	}
+	return network{}, api.Errorf(api.CodeNotFound, "network %s does not exist", ref)
+}
+
+func (f *Fake) describe(n network) api.Network {
+	out := api.Network{
+		Name: n.Name, ID: n.id, Created: Epoch, Scope: api.NetworkScope, Driver: api.NetworkDriver, Internal: n.Internal,
+		Containers: map[string]api.Container{}, Services: map[string]struct{}{},
+		Options: map[string]string{api.OptionVNI: n.vni.String(), api.OptionMTU: strconv.Itoa(n.MTU)},
+		Labels:  map[string]string{}, Peers: []api.NetworkPeer{},
+	}
+	for k, v := range n.Labels {
+		out.Labels[k] = v
+	}
+	for _, p := range n.Subnets {
+		out.EnableIPv6 = out.EnableIPv6 || p.Addr().Is6()
+		c := api.IPAMConfig{Subnet: p, Gateway: p.Addr().Next()}
+		for _, g := range n.Gateways {
+			if p.Contains(g) {
+				c.Gateway = g
+			}
+		}
+		for _, r := range n.IPRanges {
+			if p.Overlaps(r) {
+				c.IPRange = r
+			}
+		}
+		for name, a := range n.AuxAddresses {
+			if p.Contains(a) {
+				if c.AuxiliaryAddresses == nil {
+					c.AuxiliaryAddresses = map[string]netip.Addr{}
+				}
+				c.AuxiliaryAddresses[name] = a
+			}
+		}
+		out.IPAM.Config = append(out.IPAM.Config, c)
+	}
+	for _, e := range f.on(n.id) {
+		c := api.Container{Name: e.Name, EndpointID: e.ID, MacAddress: e.MacAddress, Node: e.Node}
+		for _, a := range slices.Backward(e.Addresses) {
+			if a.Addr().Is4() {
+				c.IPv4Address = a
+			} else {
+				c.IPv6Address = a
+			}
+		}
+		out.Containers[e.ID] = c
+		out.Peers = []api.NetworkPeer{{Name: Node, IP: netip.MustParseAddr("192.0.2.1")}}
+	}
+	return out
+}
