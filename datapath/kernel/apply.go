@@ -1,0 +1,167 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ovlnet/ovl/bpf"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/link"
+)
+
+// Names of the programs, as bpftool prints them.
+const (
+	fromEndpoint = bpf.OvlProgFromEndpoint
+	fromUnderlay = bpf.OvlProgFromUnderlay
+	fromVXLAN    = bpf.OvlProgFromVxlan
+)
+
+var programNames = []string{fromEndpoint, fromUnderlay, fromVXLAN}
+
+// Apply implements datapath.Datapath. A device that is gone makes its port
+// fail with datapath.ErrNoDevice and leaves the others alone.
+func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	vxlan, underlay, err := d.ensureHost()
+	if err != nil {
+		return err
+	}
+
+	d.peers.reclaim(s)
+	want, errs := build(s, numbers{ifindex: ifindex, peer: d.peers.index})
+	if err := d.peers.write(d.objs.OvlPeers); err != nil {
+		return fmt.Errorf("write map ovl_peers: %w", err)
+	}
+	syncers, err := d.syncers(want)
+	if err != nil {
+		return err
+	}
+
+	changed := 0
+	for _, y := range syncers {
+		n, e := y.add()
+		changed, errs = changed+n, append(errs, e...)
+	}
+	n, keep, e := d.attach(want, vxlan, underlay)
+	changed, errs = changed+n, append(errs, e...)
+	for _, y := range syncers {
+		n, e := y.del()
+		changed, errs = changed+n, append(errs, e...)
+	}
+	n, err = d.hooks.prune(keep)
+	changed, errs = changed+n, append(errs, err)
+
+	// The same state again should have found nothing to do.
+	if d.applied && changed > 0 && s.Equal(d.last) {
+		d.drift += uint64(changed)
+		d.log.Warn("repaired datapath", "entries", changed)
+	}
+	err = errors.Join(errs...)
+	d.last, d.applied = s, err == nil
+	return err
+}
+
+// ensureHost makes what every network needs: the vxlan device, and the
+// programs' knowledge of their host.
+func (d *Datapath) ensureHost() (vxlan, underlay uint32, err error) {
+	u, err := net.InterfaceByName(d.opts.Underlay)
+	if err != nil {
+		return 0, 0, fmt.Errorf("underlay device %s: %w", d.opts.Underlay, err)
+	}
+	index, err := link.EnsureVXLAN(VXLANDevice, d.opts.Port, u.MTU)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := allowForwarding(VXLANDevice); err != nil {
+		return 0, 0, err
+	}
+	config := bpf.OvlConfig{
+		Vtep: d.opts.VTEP.As4(), VxlanIfindex: uint32(index), VxlanPort: d.opts.Port,
+	}
+	if err := d.objs.OvlConfig.Put(uint32(0), config); err != nil {
+		return 0, 0, fmt.Errorf("write map ovl_config: %w", err)
+	}
+	for _, r := range datapath.DropReasons() {
+		err := d.objs.OvlDrops.Update(uint32(r), make([]bpf.OvlCounter, ebpf.MustPossibleCPU()), ebpf.UpdateNoExist)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
+			return 0, 0, fmt.Errorf("write map ovl_drops: %w", err)
+		}
+	}
+	return uint32(index), uint32(u.Index), nil
+}
+
+// allowForwarding lets the programs look up routes on behalf of our own
+// device: the kernel answers only for one that forwards.
+func allowForwarding(device string) error {
+	path := "/proc/sys/net/ipv4/conf/" + device + "/forwarding"
+	if b, err := os.ReadFile(path); err == nil && len(b) > 0 && b[0] == '1' {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("allow forwarding on %s: %w", device, err)
+	}
+	return nil
+}
+
+// syncers lists the maps in the order in which they may gain entries: what a
+// look-up leads to is there before what leads to it.
+func (d *Datapath) syncers(want tables) ([]syncer, error) {
+	networks, err1 := newSyncer(bpf.OvlMapOvlNetworks, d.objs.OvlNetworks, want.networks)
+	members, err2 := newSyncer(bpf.OvlMapOvlMembers, d.objs.OvlMembers, want.members)
+	fdb, err3 := newSyncer(bpf.OvlMapOvlFdb, d.objs.OvlFdb, want.fdb)
+	neigh, err4 := newSyncer(bpf.OvlMapOvlNeigh, d.objs.OvlNeigh, want.neigh)
+	ports, err5 := newSyncer(bpf.OvlMapOvlPorts, d.objs.OvlPorts, want.ports)
+	return []syncer{networks, members, fdb, neigh, ports}, errors.Join(err1, err2, err3, err4, err5)
+}
+
+// attach puts the programs where they belong and returns how many it changed,
+// and all the places, wanted or failed, that prune has to leave alone.
+func (d *Datapath) attach(want tables, vxlan, underlay uint32) (int, map[at]bool, []error) {
+	programs := map[at]*ebpf.Program{
+		{fromVXLAN, vxlan}:       d.objs.FromVxlan,
+		{fromUnderlay, underlay}: d.objs.FromUnderlay,
+	}
+	for index := range want.ports {
+		programs[at{fromEndpoint, index}] = d.objs.FromEndpoint
+	}
+	var errs []error
+	changed := 0
+	keep := map[at]bool{}
+	d.attached = d.attached[:0]
+	for a, prog := range programs {
+		keep[a] = true
+		device := link.NameOf(a.ifindex)
+		done, err := d.hooks.ensure(a, prog)
+		if err != nil {
+			errs = append(errs, &datapath.ObjectError{Object: "device " + device, Err: err})
+			continue
+		}
+		if done {
+			changed++
+		}
+		d.attached = append(d.attached, datapath.Attachment{
+			Program: a.program, Device: device, Hook: string(d.hooks.hook),
+		})
+	}
+	return changed, keep, errs
+}
+
+func ifindex(device string) (uint32, error) {
+	i, err := link.Index(device)
+	if errors.Is(err, link.ErrNoDevice) {
+		return 0, fmt.Errorf("%w: %s", datapath.ErrNoDevice, device)
+	}
+	return i, err
+}

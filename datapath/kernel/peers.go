@@ -1,0 +1,115 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ovlnet/ovl/bpf"
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// peerTable gives every VTEP a slot in ovl_peers. Slots are handed out in
+// order from 1 and stay, so that counters survive whatever else changes; they
+// are taken back only when all are in use. The map itself is what is
+// remembered across restarts.
+type peerTable struct {
+	slots map[netip.Addr]uint16
+	free  []uint16 // taken back, to be zeroed before use
+	next  uint16
+	limit uint16
+	fresh map[netip.Addr]uint16 // not yet written to the map
+}
+
+// readPeers finds the slots that an earlier process has given out.
+func readPeers(m *ebpf.Map) (peerTable, error) {
+	t := peerTable{
+		slots: map[netip.Addr]uint16{},
+		fresh: map[netip.Addr]uint16{},
+		next:  1,
+		limit: uint16(m.MaxEntries() - 1),
+	}
+	for ; t.next <= t.limit; t.next++ {
+		p, err := readPeer(m, t.next)
+		if err != nil {
+			return t, fmt.Errorf("read map ovl_peers: %w", err)
+		}
+		if p.Vtep == [4]byte{} {
+			break
+		}
+		t.slots[netip.AddrFrom4(p.Vtep)] = t.next
+	}
+	return t, nil
+}
+
+// readPeer sums a slot over all CPUs.
+func readPeer(m *ebpf.Map, slot uint16) (bpf.OvlPeerCounters, error) {
+	var perCPU []bpf.OvlPeerCounters
+	if err := m.Lookup(uint32(slot), &perCPU); err != nil {
+		return bpf.OvlPeerCounters{}, err
+	}
+	sum := bpf.OvlPeerCounters{Vtep: perCPU[0].Vtep}
+	for _, c := range perCPU {
+		sum.SentPackets += c.SentPackets
+		sum.SentBytes += c.SentBytes
+		sum.ReceivedPackets += c.ReceivedPackets
+		sum.ReceivedBytes += c.ReceivedBytes
+	}
+	return sum, nil
+}
+
+// index returns the slot of a VTEP, a new one if it has none.
+func (t *peerTable) index(vtep netip.Addr) (uint16, error) {
+	if slot, ok := t.slots[vtep]; ok {
+		return slot, nil
+	}
+	var slot uint16
+	switch {
+	case len(t.free) > 0:
+		slot, t.free = t.free[len(t.free)-1], t.free[:len(t.free)-1]
+	case t.next <= t.limit:
+		slot = t.next
+		t.next++
+	default:
+		return 0, fmt.Errorf("more than %d peers", t.limit)
+	}
+	t.slots[vtep] = slot
+	t.fresh[vtep] = slot
+	return slot, nil
+}
+
+// reclaim takes slots back from VTEPs that s does not name, once all are in
+// use.
+func (t *peerTable) reclaim(s datapath.State) {
+	if t.next <= t.limit || len(t.free) > 0 {
+		return
+	}
+	used := map[netip.Addr]bool{}
+	for _, n := range s.Networks {
+		for _, r := range n.Remotes {
+			used[r.VTEP] = true
+		}
+	}
+	for vtep, slot := range t.slots {
+		if !used[vtep] {
+			delete(t.slots, vtep)
+			t.free = append(t.free, slot)
+		}
+	}
+}
+
+// write names the new slots in the map, their counters at zero.
+func (t *peerTable) write(m *ebpf.Map) error {
+	for vtep, slot := range t.fresh {
+		perCPU := make([]bpf.OvlPeerCounters, ebpf.MustPossibleCPU())
+		for i := range perCPU {
+			perCPU[i].Vtep = vtep.As4()
+		}
+		if err := m.Put(uint32(slot), perCPU); err != nil {
+			return err
+		}
+		delete(t.fresh, vtep)
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// batchSize is how many entries one call reads. A hash bucket must fit in it.
+const batchSize = 4096
+
+// syncer brings one map to its wanted content in two steps, so that all maps
+// can gain entries before any loses one.
+type syncer struct {
+	name string
+	add  func() (int, []error)
+	del  func() (int, []error)
+}
+
+// newSyncer compares what a map holds with what is wanted.
+func newSyncer[K, V comparable](name string, m *ebpf.Map, want map[K]V) (syncer, error) {
+	have, err := readAll[K, V](m)
+	if err != nil {
+		return syncer{}, fmt.Errorf("read map %s: %w", name, err)
+	}
+	failed := func(k K, err error) error {
+		return &datapath.ObjectError{Object: fmt.Sprintf("entry %v of map %s", k, name), Err: err}
+	}
+	return syncer{
+		name: name,
+		add: func() (n int, errs []error) {
+			for k, v := range want {
+				if old, ok := have[k]; ok && old == v {
+					continue
+				}
+				if err := m.Put(k, v); err != nil {
+					errs = append(errs, failed(k, err))
+					continue
+				}
+				n++
+			}
+			return n, errs
+		},
+		del: func() (n int, errs []error) {
+			for k := range have {
+				if _, ok := want[k]; ok {
+					continue
+				}
+				if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+					errs = append(errs, failed(k, err))
+					continue
+				}
+				n++
+			}
+			return n, errs
+		},
+	}, nil
+}
+
+// readAll returns the content of a hash map, in batches where the kernel has
+// them (Linux 5.6).
+func readAll[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
+	out := map[K]V{}
+	var cursor ebpf.MapBatchCursor
+	keys, values := make([]K, batchSize), make([]V, batchSize)
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			return iterate[K, V](m)
+		}
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return nil, err
+		}
+		for i := range n {
+			out[keys[i]] = values[i]
+		}
+		if err != nil { // that was the last batch
+			return out, nil
+		}
+	}
+}
+
+func iterate[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
+	out := map[K]V{}
+	var k K
+	var v V
+	it := m.Iterate()
+	for it.Next(&k, &v) {
+		out[k] = v
+	}
+	return out, it.Err()
+}

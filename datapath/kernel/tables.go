@@ -1,0 +1,115 @@
+package kernel
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/ovlnet/ovl/bpf"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/encap"
+)
+
+// fdbTAP is OVL_PORT_TAP of bpf/types.h.
+const fdbTAP = 1
+
+// tables is the wanted content of the maps: a pure function of the State and
+// of what the host has given numbers to.
+type tables struct {
+	ports    map[uint32]bpf.OvlPort
+	fdb      map[bpf.OvlFdbKey]bpf.OvlFdbEntry
+	neigh    map[bpf.OvlNeighKey]bpf.OvlNeighEntry
+	members  map[bpf.OvlMemberKey]bpf.OvlMemberEntry
+	networks map[uint32]bpf.OvlNetworkEntry
+}
+
+// numbers are what only the host knows.
+type numbers struct {
+	ifindex func(device string) (uint32, error)
+	peer    func(vtep netip.Addr) (uint16, error)
+}
+
+// build turns s into tables. An object that has no number on this host is left
+// out and reported; the others are not affected.
+func build(s datapath.State, n numbers) (tables, []error) {
+	t := tables{
+		ports:    map[uint32]bpf.OvlPort{},
+		fdb:      map[bpf.OvlFdbKey]bpf.OvlFdbEntry{},
+		neigh:    map[bpf.OvlNeighKey]bpf.OvlNeighEntry{},
+		members:  map[bpf.OvlMemberKey]bpf.OvlMemberEntry{},
+		networks: map[uint32]bpf.OvlNetworkEntry{},
+	}
+	var errs []error
+	for _, network := range s.Networks {
+		t.networks[uint32(network.VNI)] = bpf.OvlNetworkEntry{Mtu: uint32(network.MTU)}
+		for _, r := range network.Remotes {
+			if err := t.addRemote(network.VNI, r, n); err != nil {
+				errs = append(errs, &datapath.ObjectError{
+					Object: fmt.Sprintf("remote %s of VNI %s", r.MAC, network.VNI), Err: err,
+				})
+			}
+		}
+		// After the remotes: an endpoint that has moved here is here.
+		for _, p := range network.Ports {
+			if err := t.addPort(network, p, n); err != nil {
+				errs = append(errs, &datapath.ObjectError{Object: "port " + p.Device, Err: err})
+			}
+		}
+	}
+	return t, errs
+}
+
+func (t *tables) addPort(network datapath.Network, p datapath.Port, n numbers) error {
+	index, err := n.ifindex(p.Device)
+	if err != nil {
+		return err
+	}
+	first := firstIPv4(p.Addrs)
+	t.ports[index] = bpf.OvlPort{
+		Vni: uint32(network.VNI), Mac: p.MAC, Mtu: uint16(network.MTU), Addr4: first,
+	}
+	entry := bpf.OvlFdbEntry{Addr4: first, Ifindex: index}
+	if p.Kind == datapath.TAP {
+		entry.Flags = fdbTAP
+	}
+	t.fdb[fdbKey(network.VNI, p.MAC)] = entry
+	t.addNeighbours(network.VNI, p.MAC, p.Addrs)
+	return nil
+}
+
+func (t *tables) addRemote(vni encap.VNI, r datapath.Remote, n numbers) error {
+	if !r.VTEP.Is4() {
+		return fmt.Errorf("VTEP %s: only an IPv4 underlay is supported", r.VTEP)
+	}
+	peer, err := n.peer(r.VTEP)
+	if err != nil {
+		return err
+	}
+	t.fdb[fdbKey(vni, r.MAC)] = bpf.OvlFdbEntry{
+		Vtep: r.VTEP.As4(), Addr4: firstIPv4(r.Addrs), Peer: peer,
+	}
+	t.members[bpf.OvlMemberKey{Vni: uint32(vni), Vtep: r.VTEP.As4()}] = bpf.OvlMemberEntry{
+		Peer: uint32(peer),
+	}
+	t.addNeighbours(vni, r.MAC, r.Addrs)
+	return nil
+}
+
+func (t *tables) addNeighbours(vni encap.VNI, mac encap.MAC, addrs []netip.Addr) {
+	for _, a := range addrs {
+		t.neigh[bpf.OvlNeighKey{Vni: uint32(vni), Addr: a.As16()}] = bpf.OvlNeighEntry{Mac: mac}
+	}
+}
+
+func fdbKey(vni encap.VNI, mac encap.MAC) bpf.OvlFdbKey {
+	return bpf.OvlFdbKey{Vni: uint32(vni), Mac: mac}
+}
+
+// firstIPv4 returns zeros if there is none.
+func firstIPv4(addrs []netip.Addr) [4]byte {
+	for _, a := range addrs {
+		if a.Is4() {
+			return a.As4()
+		}
+	}
+	return [4]byte{}
+}
