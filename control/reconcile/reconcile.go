@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
 )
 
@@ -70,6 +71,19 @@ type Status struct {
 
 // Converged reports whether the last pass did all it should.
 func (s Status) Converged() bool { return s.Version > 0 && s.Err == nil && len(s.Objects) == 0 }
+
+// Carries reports whether the State of the last pass has this endpoint of the
+// host as a port.
+func (s Status) Carries(e store.Endpoint) bool {
+	for _, n := range s.State.Networks {
+		for _, p := range n.Ports {
+			if p.Device == e.Device && p.MAC == e.MAC {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // New returns a Reconciler that does nothing until Run.
 func New(opts Options) *Reconciler {

@@ -110,6 +110,14 @@ func (t *Tables) EndpointsByAge(network string) []store.Endpoint {
 	return out
 }
 
+// WithNetwork returns t with n in the place of the network of that ID.
+func (t *Tables) WithNetwork(n store.Network) *Tables {
+	next := *t
+	next.Networks = maps.Clone(t.Networks)
+	next.Networks[n.ID] = n
+	return &next
+}
+
 // FreeVNI returns the lowest VNI that no network has, and false when there is
 // none.
 func (t *Tables) FreeVNI() (encap.VNI, bool) {
