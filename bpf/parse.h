@@ -93,8 +93,8 @@ static __always_inline void copy2(void *to, const void *from)
 	*(__u16 *)to = *(const __u16 *)from;
 }
 
-/* By twos: a MAC inside a struct on the stack need not be aligned to four,
- * and there the verifier does mind.
+/* MACs go by twos: inside a struct on the stack one need not be aligned to
+ * four, and there the verifier does mind.
  */
 static __always_inline void copy_mac(void *to, const void *from)
 {
@@ -111,7 +111,9 @@ static __always_inline void copy_eth(void *to, const void *from)
 
 static __always_inline bool same_mac(const void *a, const void *b)
 {
-	return addr4(a) == addr4(b) && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
+	const __u16 *x = a, *y = b;
+
+	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
 }
 
 static __always_inline bool is_group(const __u8 *mac)

@@ -1,0 +1,38 @@
+package kernel
+
+import (
+	"testing"
+
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+const testVNI = 4096
+
+// hooksToTest are both ways of attaching; the kernel that the tests run on has
+// both.
+var hooksToTest = map[string]Hook{"tcx": HookTCX, "clsact": HookClsact}
+
+func TestPingFirstPacket(t *testing.T) {
+	for name, hook := range hooksToTest {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, linktest.Options{Hosts: 3}, hook)
+			eps := []*bedEndpoint{
+				b.attach(0, testVNI, "10.0.0.2/24", "fd00::2/64"),
+				b.attach(0, testVNI, "10.0.0.3/24", "fd00::3/64"),
+				b.attach(1, testVNI, "10.0.0.4/24", "fd00::4/64"),
+				b.attach(2, testVNI, "10.0.0.5/24", "fd00::5/64"),
+			}
+			b.connect()
+			for _, from := range eps {
+				for _, to := range eps {
+					if from == to {
+						continue
+					}
+					for _, a := range to.port.Addrs {
+						run(t, from.Namespace, "ping", "-n", "-c", "2", "-i", "0.05", "-W", "1", a.String())
+					}
+				}
+			}
+		})
+	}
+}
