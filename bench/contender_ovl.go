@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// ovl is the real thing: an `ovlctl up` on each host, a network, and an
+// attached namespace on each.
+type ovl struct {
+	binary string
+
+	logs   string
+	agents []*agent
+}
+
+// agent is an `ovlctl up` on one host.
+type agent struct {
+	instance string
+	host     *linktest.Host
+	binary   string
+	log      string
+	process  *exec.Cmd
+}
+
+// ovlNetwork is the network's name; each lab is a cluster of its own.
+const ovlNetwork = "bench"
+
+func (*ovl) Name() string { return "ovl" }
+
+func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (Pair, error) {
+	_, err := os.Stat(o.binary)
+	if err != nil {
+		return Pair{}, err
+	}
+	if o.logs, err = os.MkdirTemp("", "ovlbench"); err != nil {
+		return Pair{}, err
+	}
+	var join []string
+	for i, h := range lab.Hosts {
+		a := &agent{instance: instanceName(os.Getpid(), i+1), host: h, binary: o.binary}
+		a.log = filepath.Join(o.logs, a.instance+".log")
+		o.agents = append(o.agents, a)
+		if err := a.start(ctx, join...); err != nil {
+			return Pair{}, fmt.Errorf("agent %d: %w", i+1, err)
+		}
+		if i == 0 {
+			token, err := a.ctl(ctx, "token", "create")
+			if err != nil {
+				return Pair{}, err
+			}
+			join = []string{"--join", h.Addr.String(), "--token", strings.TrimSpace(string(token))}
+		}
+	}
+	for _, a := range o.agents {
+		if err := a.waitPeers(ctx, len(lab.Hosts)-1); err != nil {
+			return Pair{}, err
+		}
+	}
+	if _, err := o.agents[0].ctl(ctx, "network", "create", ovlNetwork); err != nil {
+		return Pair{}, err
+	}
+	var ends [2]Endpoint
+	for i, a := range o.agents {
+		if ends[i], err = a.attach(ctx, lab.Endpoint(fmt.Sprintf("ovl%d", i+1))); err != nil {
+			return Pair{}, err
+		}
+	}
+	return Pair{Client: ends[0], Server: ends[1]}, nil
+}
+
+func (o *ovl) Teardown(ctx context.Context) error {
+	var errs []error
+	for _, a := range o.agents {
+		errs = append(errs, a.stop(ctx))
+	}
+	if o.logs != "" {
+		errs = append(errs, os.RemoveAll(o.logs))
+	}
+	return errors.Join(errs...)
+}
+
+// start runs the agent and returns when it answers.
+func (a *agent) start(ctx context.Context, join ...string) error {
+	log, err := os.Create(a.log)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := append([]string{"up", "--instance", a.instance, "--name", a.instance, "--datapath", "kernel",
+		"--advertise", a.host.Addr.String()}, join...)
+	// It ends by stop, not by ctx: it has to say goodbye first.
+	a.process = a.host.Command(context.WithoutCancel(ctx), a.binary, args...)
+	a.process.Stdout, a.process.Stderr = log, log
+	a.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := a.process.Start(); err != nil {
+		a.process = nil
+		return err
+	}
+	return a.poll(ctx, func([]byte) bool { return true }, "status")
+}
+
+// waitPeers returns when the agent sees n live peers.
+func (a *agent) waitPeers(ctx context.Context, n int) error {
+	return a.poll(ctx, func(out []byte) bool {
+		var peers []struct{ State string }
+		if json.Unmarshal(out, &peers) != nil {
+			return false
+		}
+		alive := 0
+		for _, p := range peers {
+			if p.State == "alive" {
+				alive++
+			}
+		}
+		return alive == n
+	}, "peers", "-o", "json")
+}
+
+// attach puts a namespace on the network.
+func (a *agent) attach(ctx context.Context, ns *linktest.Namespace) (Endpoint, error) {
+	out, err := a.ctl(ctx, "attach", ovlNetwork, "--netns", ns.Name, "-o", "json")
+	if err != nil {
+		return Endpoint{}, err
+	}
+	var e struct{ Addresses []netip.Prefix }
+	if err := json.Unmarshal(out, &e); err != nil || len(e.Addresses) == 0 {
+		return Endpoint{}, fmt.Errorf("attach printed no addresses: %s", out)
+	}
+	return Endpoint{Namespace: ns, Addr: e.Addresses[0].Addr()}, nil
+}
+
+// ctl asks the agent and returns what ovlctl prints.
+func (a *agent) ctl(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := a.host.Command(ctx, a.binary, append([]string{"--instance", a.instance}, args...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("ovlctl %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return stdout.Bytes(), nil
+}
+
+// poll asks again until the answer is the one that is waited for.
+func (a *agent) poll(ctx context.Context, done func([]byte) bool, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		out, err := a.ctl(ctx, args...)
+		if err == nil && done(out) {
+			return nil
+		}
+		if sleep(ctx, 50*time.Millisecond) != nil {
+			return errors.Join(fmt.Errorf("waiting for ovlctl %s: %w", args[0], ctx.Err()), err, a.lastWords())
+		}
+	}
+}
+
+// lastWords is the end of the agent's log, as an error to go with another.
+func (a *agent) lastWords() error {
+	log, err := os.ReadFile(a.log)
+	if err != nil {
+		return err
+	}
+	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
+	return fmt.Errorf("the agent's log ends in:\n%s", bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
+}
+
+// stop takes the instance down and waits for its process.
+func (a *agent) stop(ctx context.Context) error {
+	_, err := a.ctl(ctx, "down", "--force")
+	if a.process != nil {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = a.process.Wait() // `down` has said whether it went well
+		}()
+		select {
+		case <-ended:
+		case <-time.After(3 * time.Second):
+			_ = a.process.Process.Kill()
+			<-ended
+		}
+	}
+	errs := []error{err}
+	for _, dir := range instanceFolders(a.instance) {
+		if _, err := os.Stat(dir); err == nil {
+			errs = append(errs, fmt.Errorf("ovlctl down left %s", dir), os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+const iperfPort = 5201
+
+// tcpThroughput sends one TCP stream with iperf3 and returns what the
+// receiver got, in Gbit/s.
+func tcpThroughput(ctx context.Context, p Pair, d time.Duration) (float64, error) {
+	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--bind", p.Server.Addr.String(), "--affinity", lastCPU())
+	if err != nil {
+		return 0, err
+	}
+	defer server.stop()
+	if err := waitListening(ctx, p.Server, "tcp", iperfPort); err != nil {
+		return 0, err
+	}
+	// iperf3 takes whole seconds of measurement; what it omits before is the
+	// slow start.
+	seconds := max(1, int(d.Seconds()))
+	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", p.Server.Addr.String(),
+		"--time", strconv.Itoa(seconds), "--omit", "1", "--affinity", "0")
+	rate, parseErr := parseIperf(out)
+	if parseErr != nil {
+		return 0, errors.Join(parseErr, err)
+	}
+	return rate / 1e9, nil
+}
+
+// parseIperf returns the receiver's bits per second from iperf3's JSON.
+func parseIperf(out []byte) (float64, error) {
+	var report struct {
+		Error string
+		End   struct {
+			SumReceived struct {
+				BitsPerSecond float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
+		}
+	}
+	if err := json.Unmarshal(out, &report); err != nil {
+		return 0, fmt.Errorf("iperf3: no report: %w", err)
+	}
+	if report.Error != "" {
+		return 0, fmt.Errorf("iperf3: %s", report.Error)
+	}
+	if report.End.SumReceived.BitsPerSecond == 0 {
+		return 0, errors.New("iperf3: nothing was received")
+	}
+	return report.End.SumReceived.BitsPerSecond, nil
+}

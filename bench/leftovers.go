@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// instancePrefix begins the name of every ovl instance that bench starts; the
+// PID of the bench follows, then the number of the host.
+const instancePrefix = "bench"
+
+func instanceName(pid, host int) string { return fmt.Sprintf("%s%d-%d", instancePrefix, pid, host) }
+
+// instanceFolders are what an agent of that name may leave.
+func instanceFolders(instance string) []string {
+	return []string{"/run/ovl-" + instance, "/var/lib/ovl-" + instance, "/sys/fs/bpf/ovl-" + instance}
+}
+
+// checkLeftovers returns an error if an earlier bench was killed and left
+// something, or another one is running: figures would not be worth much.
+func checkLeftovers() error {
+	var left []string
+	spaces, err := linktest.Leftovers()
+	if err != nil {
+		return err
+	}
+	for _, ns := range spaces {
+		left = append(left, "network namespace "+ns.Name)
+	}
+	for _, instance := range instances() {
+		if instancePID(instance) != os.Getpid() {
+			left = append(left, "instance "+instance)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("another benchmark runs or was killed: %s; `bench -clean` removes what was left by killed ones", strings.Join(left, ", "))
+}
+
+// removeLeftovers takes down what killed benches left.
+func removeLeftovers(ctx context.Context, o options) error {
+	var errs []error
+	for _, instance := range instances() {
+		if alive(instancePID(instance)) {
+			continue
+		}
+		fmt.Println("removing instance", instance)
+		errs = append(errs, removeInstance(ctx, o, instance))
+	}
+	spaces, err := linktest.Leftovers()
+	errs = append(errs, err)
+	for _, ns := range spaces {
+		fmt.Println("removing network namespace", ns.Name)
+		errs = append(errs, ns.Delete())
+	}
+	return errors.Join(errs...)
+}
+
+// removeInstance ends an agent that outlived its bench and removes what it
+// left, inside the namespace it ran in as long as that exists.
+func removeInstance(ctx context.Context, o options, instance string) error {
+	down := []string{o.ovlctl, "--instance", instance, "down", "--force"}
+	pid, host, _ := strings.Cut(strings.TrimPrefix(instance, instancePrefix), "-")
+	// The pattern is well-formed, and its matches are bench's own labs.
+	spaces, _ := filepath.Glob(fmt.Sprintf("/run/netns/ovllab-%s-*-h%s", pid, host))
+	for _, ns := range spaces {
+		args := append([]string{"--net=" + ns, "--"}, down...)
+		// A lab without this agent has nothing to take down.
+		_ = exec.CommandContext(ctx, "nsenter", args...).Run()
+	}
+	var errs []error
+	for _, dir := range instanceFolders(instance) {
+		errs = append(errs, os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// instances returns the names of all of bench's instances that have a folder,
+// sorted.
+func instances() []string {
+	var out []string
+	for _, pattern := range instanceFolders(instancePrefix + "*") {
+		found, _ := filepath.Glob(pattern) // the pattern is well-formed
+		for _, path := range found {
+			name := strings.TrimPrefix(filepath.Base(path), "ovl-")
+			if instancePID(name) > 0 {
+				out = append(out, name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// instancePID returns the process that the name tells, 0 for other names.
+func instancePID(instance string) int {
+	digits, _, _ := strings.Cut(strings.TrimPrefix(instance, instancePrefix), "-")
+	pid, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+func alive(pid int) bool { return pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) }

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// options are what the command line says.
+type options struct {
+	rounds   int
+	duration time.Duration
+	out      string
+	ovlctl   string
+	clean    bool
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender")
+	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes")
+	flag.StringVar(&o.out, "out", "bench/out", "folder for the JSON report")
+	flag.StringVar(&o.ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
+	flag.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
+	flag.Parse()
+	if err := o.main(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (o options) main() error {
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unknown argument %q", flag.Arg(0))
+	}
+	if o.rounds < 1 || o.duration < time.Second {
+		return errors.New("it takes at least 1 round and a duration of 1s")
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("network namespaces need root")
+	}
+	var err error
+	if o.ovlctl, err = filepath.Abs(o.ovlctl); err != nil {
+		return fmt.Errorf("ovlctl: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if o.clean {
+		return removeLeftovers(ctx, o)
+	}
+	if err := checkLeftovers(); err != nil {
+		return err
+	}
+	report, err := run(ctx, o, os.Stderr)
+	if ctx.Err() != nil {
+		return errors.New("interrupted; everything is taken down")
+	}
+	if err != nil {
+		return err
+	}
+	if err := report.print(os.Stdout); err != nil {
+		return err
+	}
+	path, err := report.write(o.out)
+	if err != nil {
+		return err
+	}
+	fmt.Println("\nreport:", path)
+	return nil
+}
