@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"maps"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -15,6 +16,7 @@ type change struct {
 	next    *Snapshot
 	clock   Clock
 	touched map[rowName]*Row // nil: removed
+	local   bool             // the transaction has local data
 }
 
 func (s *Store) newChangeLocked() *change {
@@ -33,9 +35,8 @@ func (c *change) stamp(r *Row) error {
 	}
 	c.clock = clock
 	self := c.store.nodeID
-	mark := Mark{Incarnation: c.store.incarnation, Seq: c.next.vector[self].Seq + 1}
-	c.next.vector[self] = mark
-	r.Stamp = Stamp{Origin: self, Incarnation: mark.Incarnation, Seq: mark.Seq, Clock: clock}
+	r.Stamp = Stamp{Origin: self, Incarnation: c.store.incarnation, Seq: c.next.vector[self].Seq + 1, Clock: clock}
+	c.next.vector.advance(r.Stamp)
 	return nil
 }
 
@@ -47,6 +48,13 @@ func (c *change) set(r *Row) {
 func (c *change) remove(r *Row) {
 	c.next.remove(r)
 	c.touched[rowName{r.Table, r.Key}] = nil
+}
+
+// empty reports whether nothing would be written, which is what merging rows
+// for the second time comes to.
+func (c *change) empty() bool {
+	return !c.local && len(c.touched) == 0 && c.clock == c.store.clock &&
+		maps.Equal(c.next.vector, c.store.Snapshot().vector)
 }
 
 // writeLocked runs fn inside a transaction on disk and commits what it
@@ -73,6 +81,9 @@ func (s *Store) writeLocked(fn func(*bbolt.Tx) (*change, error)) (err error) {
 	c, err := fn(db)
 	if err != nil {
 		return err
+	}
+	if c.empty() {
+		return nil
 	}
 	if err := s.save(db, c); err != nil {
 		return fmt.Errorf("write %s: %w", s.path, err)

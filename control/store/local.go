@@ -64,6 +64,7 @@ func (s *Store) UpdateBucket(bucket string, changes map[string][]byte) error {
 
 // UpdateBucket is Store.UpdateBucket as part of a larger change.
 func (tx *Tx) UpdateBucket(bucket string, changes map[string][]byte) error {
+	tx.local = true
 	local := tx.db.Bucket(bucketLocal)
 	b, err := local.CreateBucketIfNotExists([]byte(bucket))
 	if err != nil {

@@ -21,11 +21,12 @@ func (s *Store) Merge(rows []Row) (changed int, err error) {
 	return s.merge(rows, nil)
 }
 
-// MergeTransfer takes in the end of a transfer: rows, and the vector that the
-// sender's snapshot had. Rows and vector reach the disk together. The caller
-// must have merged, now or before, every row that the sender's
-// Snapshot.Missing yielded for a vector that this store once had; otherwise
-// the vector would claim rows that are missing.
+// MergeTransfer takes in a whole transfer: all rows that the sender's
+// Snapshot.Missing yielded for a vector of this store, present or past, and
+// the vector of that snapshot. Both reach the disk together. A row that the
+// sender has seen, would have sent, and did not send was deleted and its
+// tombstone collected: it goes here as well. So the rows of one transfer must
+// not be spread over several calls, nor may any be left out.
 func (s *Store) MergeTransfer(rows []Row, sender Vector) (changed int, err error) {
 	if err := sender.validate(); err != nil {
 		s.raise(Alarm{Reason: AlarmMalformed, Text: err.Error()})
@@ -86,6 +87,7 @@ func (s *Store) mergeRows(rows []Row, sender Vector) (changed int, alarms []Alar
 			sender = maps.Clone(sender)
 			delete(sender, s.nodeID)
 		}
+		c.dropCollected(rows, sender)
 		c.next.vector.Merge(sender)
 		changed = len(c.touched)
 		return c, nil
@@ -108,8 +110,8 @@ func (c *change) merge(r *Row, horizon Clock) (alarms []Alarm) {
 	if next.vector.Has(r.Stamp) {
 		return alarms
 	}
-	if mark := next.vector[r.Stamp.Origin]; r.Stamp.Seq == mark.Seq+1 {
-		next.vector[r.Stamp.Origin] = Mark{Incarnation: r.Stamp.Incarnation, Seq: r.Stamp.Seq}
+	if r.Stamp.Seq == next.vector[r.Stamp.Origin].Seq+1 {
+		next.vector.advance(r.Stamp)
 	}
 	held, _ := next.held(r.Table, r.Key)
 	if owner := s.mayWrite(*r, held); owner != "" {
@@ -132,6 +134,43 @@ func (c *change) merge(r *Row, horizon Clock) (alarms []Alarm) {
 		}
 	}
 	return alarms
+}
+
+// dropCollected removes the rows that the sender of a transfer has seen, and
+// no longer has.
+func (c *change) dropCollected(sent []Row, sender Vector) {
+	if len(sender) == 0 {
+		return
+	}
+	// The sender leaves out what this node had seen before these rows, unless
+	// it was behind.
+	seen := c.store.Snapshot().vector
+	if seen.behind(sender) {
+		seen = nil
+	}
+	has := make(map[rowName]bool, len(sent))
+	for i := range sent {
+		has[rowName{sent[i].Table, sent[i].Key}] = true
+	}
+	var gone []*Row
+	for origin, mark := range sender {
+		if origin == c.store.nodeID || seen[origin].Seq >= mark.Seq {
+			continue
+		}
+		from := &Row{Stamp: Stamp{Origin: origin, Seq: seen[origin].Seq + 1}}
+		c.next.written.AscendGreaterOrEqual(from, func(r *Row) bool {
+			if r.Stamp.Origin != origin || !sender.Has(r.Stamp) {
+				return false
+			}
+			if !has[rowName{r.Table, r.Key}] {
+				gone = append(gone, r)
+			}
+			return true
+		})
+	}
+	for _, r := range gone {
+		c.remove(r)
+	}
 }
 
 // checkOwn looks at a row of this node that came back from a peer. It is

@@ -5,9 +5,6 @@ import "go.etcd.io/bbolt"
 // AckVector records that a member has seen, on its disk, what v covers. What
 // members have acknowledged is not kept across restarts: they say it again
 // with every exchange.
-//
-// Collecting is safe only if a node's own row reaches a peer before that peer
-// lets it have any rows: merge what a caller sends before answering it.
 func (s *Store) AckVector(node string, v Vector) error {
 	if err := v.validate(); err != nil {
 		s.raise(Alarm{Reason: AlarmMalformed, Text: err.Error()})
@@ -28,10 +25,17 @@ func (s *Store) AckVector(node string, v Vector) error {
 // that takes: a member that has failed but was not removed holds them back.
 // It returns how many went.
 //
-// A member that this node does not know of yet could hold the deleted row. A
-// peer that let it have the row knew of it before it saw the tombstone, so
-// its acknowledgement covers the new member's row: nothing is collected by
-// acknowledgements that this node's own vector does not cover.
+// It rests on how nodes join: a new node's own rows are merged by a peer
+// before that peer sends it any, and the new node takes in no events before
+// it has merged what the peer sent. So a peer's acknowledgement of a tombstone
+// is either older than the new node's first look at the tables, or covers the
+// new node's row of the node table; and nothing is collected by an
+// acknowledgement that this node's own vector does not cover.
+//
+// A node that left and returns with an old file was not waited for. The
+// vector remembers up to where tombstones were collected (Mark.Collected),
+// and a transfer to a node that has seen less is whole, so that it learns of
+// the deletions from the absence of the rows.
 func (s *Store) Collect() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,6 +58,9 @@ func (s *Store) Collect() (int, error) {
 		c := s.newChangeLocked()
 		for _, r := range gone {
 			c.remove(r)
+			mark := c.next.vector[r.Stamp.Origin]
+			mark.Collected = max(mark.Collected, r.Stamp.Seq)
+			c.next.vector[r.Stamp.Origin] = mark
 		}
 		return c, nil
 	})

@@ -17,6 +17,7 @@ type Tx struct {
 	// that in which they are numbered.
 	staged map[rowName]*Row
 	order  []rowName
+	local  bool // UpdateBucket was called
 }
 
 type rowName struct{ table, key string }
@@ -55,6 +56,7 @@ func (s *Store) Update(fn func(*Tx) error) ([]Row, error) {
 			return nil, err
 		}
 		c := s.newChangeLocked()
+		c.local = tx.local
 		for _, name := range tx.order {
 			r := tx.staged[name]
 			if err := c.stamp(r); err != nil {
