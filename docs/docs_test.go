@@ -1,0 +1,101 @@
+// Package docs has nothing but a test: that what the documents name is there.
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// documents returns every Markdown file of the repository by its path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, pattern := range []string{"../*.md", "*.md", "adr/*.md"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[path] = string(b)
+		}
+	}
+	if len(out) < 5 {
+		t.Fatalf("only %d documents found", len(out))
+	}
+	return out
+}
+
+var mdLink = regexp.MustCompile(`\]\(([^)#]*)(#[^)]*)?\)`)
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	docs := documents(t)
+	for path, text := range docs {
+		for _, m := range mdLink.FindAllStringSubmatch(text, -1) {
+			target, anchor := m[1], strings.TrimPrefix(m[2], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			file := path
+			if target != "" {
+				file = filepath.Join(filepath.Dir(path), target)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: link to %s: %v", path, target, err)
+			}
+			if anchor != "" && !hasHeading(docs[file], anchor) {
+				t.Errorf("%s: %s has no heading for #%s", path, file, anchor)
+			}
+		}
+	}
+}
+
+var notInAnchor = regexp.MustCompile(`[^a-z0-9 -]`)
+
+// hasHeading reports whether a heading of text has that anchor, as GitHub
+// makes it.
+func hasHeading(text, anchor string) bool {
+	for line := range strings.Lines(text) {
+		title := strings.TrimSpace(strings.TrimLeft(line, "#"))
+		if !strings.HasPrefix(line, "#") || title == "" {
+			continue
+		}
+		made := notInAnchor.ReplaceAllString(strings.ToLower(title), "")
+		if strings.ReplaceAll(made, " ", "-") == anchor {
+			return true
+		}
+	}
+	return false
+}
+
+func TestEveryDropReasonIsExplained(t *testing.T) {
+	text := documents(t)["operations.md"]
+	for _, r := range datapath.DropReasons() {
+		if !strings.Contains(text, "\n| `"+r.String()+"` |") {
+			t.Errorf("operations.md does not explain %s", r)
+		}
+	}
+}
+
+func TestTargetsExist(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range documents(t) {
+		for _, m := range regexp.MustCompile("`make ([a-z-]+)`|(?m:^make ([a-z-]+))").FindAllStringSubmatch(text, -1) {
+			target := m[1] + m[2]
+			if !strings.Contains(string(makefile), "\n"+target+":") {
+				t.Errorf("%s: there is no `make %s`", path, target)
+			}
+		}
+	}
+}
