@@ -93,8 +93,12 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 
 	/* Not for the fast path: the stack takes it to the vxlan device, and
 	 * from there it comes to from_vxlan. A checksum in the outer header is
-	 * the stack's to verify.
+	 * the stack's to verify. The vxlan device drops an inner IPv6 header that
+	 * is cut short without telling us.
 	 */
+	if (h->inner.h_proto == bpf_htons(ETH_P_IPV6) &&
+	    ctx->len < sizeof(*h) + sizeof(struct ipv6hdr))
+		return drop(ctx, OVL_DROP_TRUNCATED);
 	if (h->inner.h_proto != bpf_htons(ETH_P_IP) || h->outer.udp.check)
 		return TC_ACT_OK;
 

@@ -3,7 +3,8 @@ package datapath
 import "net/netip"
 
 // Counter counts packets and their bytes, inner Ethernet header included,
-// tunnel headers not.
+// tunnel headers not. A packet that is dropped on its way in counts with the
+// tunnel headers that it still has.
 type Counter struct {
 	Packets uint64
 	Bytes   uint64

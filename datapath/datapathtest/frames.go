@@ -1,0 +1,180 @@
+package datapathtest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/ovlnet/ovl/encap"
+)
+
+// Frames are built by gopacket and not by the code under test. Those that a
+// builder returns are right in every field; a test breaks them by hand, with
+// Patch or a slice.
+
+// Party is one end of a frame: an endpoint, or a host on the underlay.
+type Party struct {
+	MAC  encap.MAC
+	Addr netip.Addr
+}
+
+// UDP4 returns a frame of a UDP datagram over IPv4.
+func UDP4(from, to Party, payload string) []byte {
+	ip := ipv4(from, to, layers.IPProtocolUDP)
+	udp := &layers.UDP{SrcPort: 1111, DstPort: 2222}
+	must(udp.SetNetworkLayerForChecksum(ip))
+	return serialize(ethernet(from, to, layers.EthernetTypeIPv4), ip, udp, gopacket.Payload(payload))
+}
+
+// ARPRequest returns a broadcast request for an address.
+func ARPRequest(from Party, target netip.Addr) []byte {
+	return arp(from, Party{MAC: broadcast, Addr: target}, layers.ARPRequest)
+}
+
+// ARPReply returns what an endpoint answers to a request.
+func ARPReply(from, to Party) []byte { return arp(from, to, layers.ARPReply) }
+
+// ICMP6 returns a frame of an ICMPv6 message that is no neighbour discovery.
+func ICMP6(from, to Party) []byte {
+	ip := ipv6(from, to, layers.IPProtocolICMPv6)
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)}
+	must(icmp.SetNetworkLayerForChecksum(ip))
+	return serialize(ethernet(from, to, layers.EthernetTypeIPv6), ip, icmp,
+		&layers.ICMPv6Echo{Identifier: 1, SeqNumber: 1}, gopacket.Payload("ping"))
+}
+
+// Solicitation returns a neighbour solicitation to the target's group that
+// names lladdr as the sender's (RFC 4861 section 4.3).
+func Solicitation(from Party, target netip.Addr, lladdr encap.MAC) []byte {
+	t := target.As16()
+	to := Party{
+		MAC:  encap.MAC{0x33, 0x33, 0xff, t[13], t[14], t[15]},
+		Addr: netip.AddrFrom16([16]byte{0xff, 2, 11: 1, 12: 0xff, 13: t[13], 14: t[14], 15: t[15]}),
+	}
+	ip := ipv6(from, to, layers.IPProtocolICMPv6)
+	ip.HopLimit = 255
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)}
+	must(icmp.SetNetworkLayerForChecksum(ip))
+	return serialize(ethernet(from, to, layers.EthernetTypeIPv6), ip, icmp,
+		&layers.ICMPv6NeighborSolicitation{
+			TargetAddress: target.AsSlice(),
+			Options: layers.ICMPv6Options{{
+				Type: layers.ICMPv6OptSourceAddress, Data: lladdr[:],
+			}},
+		})
+}
+
+// Ethernet returns a frame that is not IP.
+func Ethernet(from, to Party, etherType uint16, payload string) []byte {
+	return serialize(ethernet(from, to, layers.EthernetType(etherType)), gopacket.Payload(payload))
+}
+
+// VXLAN returns inner in a tunnel packet on UDP port 4789, as RFC 7348 has it:
+// with checksum zero.
+func VXLAN(from, to Party, vni encap.VNI, inner []byte) []byte {
+	ip := ipv4(from, to, layers.IPProtocolUDP)
+	ip.Flags = layers.IPv4DontFragment
+	b := gopacket.NewSerializeBuffer()
+	must(gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true},
+		&layers.UDP{SrcPort: 40000, DstPort: 4789},
+		&layers.VXLAN{ValidIDFlag: true, VNI: uint32(vni)},
+		gopacket.Payload(inner)))
+	return serialize(ethernet(from, to, layers.EthernetTypeIPv4), ip, gopacket.Payload(b.Bytes()))
+}
+
+// Offsets into a frame of VXLAN.
+const (
+	OuterIPOffset    = 14
+	OuterUDPOffset   = OuterIPOffset + 20
+	VXLANOffset      = OuterUDPOffset + 8
+	InnerOffset      = VXLANOffset + 8
+	InnerIPOffset    = InnerOffset + 14
+	UDPChecksumField = OuterUDPOffset + 6
+)
+
+// Patch returns a copy of the frame with some of its bytes replaced.
+func Patch(frame []byte, offset int, b ...byte) []byte {
+	out := append([]byte(nil), frame...)
+	copy(out[offset:], b)
+	return out
+}
+
+// Shorten returns the first n bytes of a frame of VXLAN with the outer lengths
+// mended to match: what a sender of too short a packet would send.
+func Shorten(frame []byte, n int) []byte {
+	out := append([]byte(nil), frame[:n]...)
+	ipLen := n - OuterIPOffset
+	ip := out[OuterIPOffset:min(OuterUDPOffset, n)]
+	ip[2], ip[3] = byte(ipLen>>8), byte(ipLen)
+	ip[10], ip[11] = 0, 0
+	sum := checksum(ip)
+	ip[10], ip[11] = byte(sum>>8), byte(sum)
+	if n >= VXLANOffset {
+		udpLen := n - OuterUDPOffset
+		out[OuterUDPOffset+4], out[OuterUDPOffset+5] = byte(udpLen>>8), byte(udpLen)
+	}
+	return out
+}
+
+var broadcast = encap.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+func arp(from, to Party, op uint16) []byte {
+	target := to.MAC
+	if op == layers.ARPRequest {
+		target = encap.MAC{}
+	}
+	return serialize(ethernet(from, to, layers.EthernetTypeARP), &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4,
+		HwAddressSize: 6, ProtAddressSize: 4, Operation: op,
+		SourceHwAddress: from.MAC[:], SourceProtAddress: from.Addr.AsSlice(),
+		DstHwAddress: target[:], DstProtAddress: to.Addr.AsSlice(),
+	})
+}
+
+func ethernet(from, to Party, t layers.EthernetType) *layers.Ethernet {
+	return &layers.Ethernet{
+		SrcMAC: net.HardwareAddr(from.MAC[:]), DstMAC: net.HardwareAddr(to.MAC[:]), EthernetType: t,
+	}
+}
+
+func ipv4(from, to Party, proto layers.IPProtocol) *layers.IPv4 {
+	return &layers.IPv4{
+		Version: 4, TTL: 64, Protocol: proto,
+		SrcIP: from.Addr.AsSlice(), DstIP: to.Addr.AsSlice(),
+	}
+}
+
+func ipv6(from, to Party, proto layers.IPProtocol) *layers.IPv6 {
+	return &layers.IPv6{
+		Version: 6, HopLimit: 64, NextHeader: proto,
+		SrcIP: from.Addr.AsSlice(), DstIP: to.Addr.AsSlice(),
+	}
+}
+
+func serialize(l ...gopacket.SerializableLayer) []byte {
+	b := gopacket.NewSerializeBuffer()
+	must(gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, l...))
+	return b.Bytes()
+}
+
+// checksum is RFC 1071's over a header of even length.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// must ends a test that builds a frame which cannot be.
+func must(err error) {
+	if err != nil {
+		panic(fmt.Sprintf("datapathtest: build frame: %v", err))
+	}
+}
