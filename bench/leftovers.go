@@ -46,7 +46,7 @@ func checkLeftovers() error {
 	if len(left) == 0 {
 		return nil
 	}
-	return fmt.Errorf("another benchmark runs or was killed: %s; `bench -clean` removes what was left by killed ones", strings.Join(left, ", "))
+	return fmt.Errorf("another benchmark runs or was killed: %s; `bin/bench -clean` removes what a killed one left", strings.Join(left, ", "))
 }
 
 // removeLeftovers takes down what killed benches left.
