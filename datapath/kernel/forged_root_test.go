@@ -242,8 +242,8 @@ func sender(t *testing.T, ns *linktest.Namespace, device string) func([]byte) {
 }
 
 // listen opens a packet socket on a device and returns what reads all that it
-// has heard so far, waiting a little for the last. ARP and what the namespace
-// itself sent are left out.
+// has heard so far, waiting a little for the last. What the stacks of the
+// namespaces say to each other, and what this one sent, is left out.
 func listen(t *testing.T, ns *linktest.Namespace, device string) func() [][]byte {
 	t.Helper()
 	fd := packetSocket(t, ns, device, unix.ETH_P_ALL)
@@ -260,14 +260,21 @@ func listen(t *testing.T, ns *linktest.Namespace, device string) func() [][]byte
 			if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING {
 				continue
 			}
-			// The namespace's own stack asks for its peers' addresses.
-			if n > 13 && buf[12] == 0x08 && buf[13] == 0x06 {
+			if ownStack(buf[:n]) {
 				continue
 			}
 			heard = append(heard, append([]byte(nil), buf[:n]...))
 		}
 		return heard
 	}
+}
+
+// ownStack recognises ARP, and the ICMP with which a stack answers a datagram
+// that nobody waits for.
+func ownStack(frame []byte) bool {
+	const etherType, protocol = 12, 23
+	return len(frame) > protocol &&
+		(frame[etherType] == 0x08 && frame[etherType+1] == 0x06 || frame[protocol] == unix.IPPROTO_ICMP)
 }
 
 func packetSocket(t *testing.T, ns *linktest.Namespace, device string, protocol uint16) int {
