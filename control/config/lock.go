@@ -190,7 +190,7 @@ func fcntl(f *os.File, cmd int, l *unix.Flock_t) error {
 }
 
 func isFile(path string) bool {
-	info, err := os.Stat(path)
+	info, err := os.Lstat(path)
 	return err == nil && !info.IsDir()
 }
 
