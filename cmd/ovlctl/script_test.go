@@ -92,7 +92,7 @@ func runFake(ctx context.Context, c config.Config, ready readyFunc) error {
 		leave()
 		return report, nil
 	}}
-	ready(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), c.GossipPort), apitest.JoinToken)
+	ready(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), c.SyncPort), apitest.JoinToken)
 	return api.NewServer(fake, api.ServerOptions{Version: "v0.1.0"}).Serve(ctx, l)
 }
 

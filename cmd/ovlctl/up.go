@@ -57,7 +57,7 @@ addressPool (default 10.0.0.0/8), subnetBits (24), logLevel and logFormat.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := cmd.Flags()
-	fs.StringSliceVar(&flags.Join, "join", nil, "`ADDR`[,ADDR…] of hosts of the cluster, each with its gossip port unless that is 7946")
+	fs.StringSliceVar(&flags.Join, "join", nil, "`ADDR`[,ADDR…] of hosts of the cluster, each with its sync port unless that is 7947")
 	fs.StringVar(&flags.Token, "token", "", "`token` that admits to the cluster")
 	fs.StringVar(&flags.TokenFile, "token-file", "", "`file` that holds the token")
 	fs.StringVar(&flags.Name, "name", "", "`name` of this host in the cluster (default: the hostname)")
@@ -145,7 +145,7 @@ func notify(state string) {
 // joinLine is what to run on the other hosts.
 func joinLine(c config.Config, joinAt netip.AddrPort, token string) string {
 	at := joinAt.String()
-	if joinAt.Port() == config.DefaultGossipPort {
+	if joinAt.Port() == config.DefaultSyncPort {
 		at = joinAt.Addr().String()
 	}
 	line := fmt.Sprintf("ovlctl up --join %s --token %s", at, token)

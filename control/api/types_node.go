@@ -27,7 +27,7 @@ type Status struct {
 	// the largest IP packet it takes, in bytes.
 	Underlay    string
 	UnderlayMTU int
-	// JoinAddress is where other hosts reach this one's gossip: what they
+	// JoinAddress is where other hosts reach this one's sync port: what they
 	// give to --join.
 	JoinAddress netip.AddrPort
 	Cluster     ClusterStatus

@@ -32,7 +32,7 @@ type Config struct {
 	VXLANPort  uint16 `json:"vxlanPort"`
 
 	// Join are hosts of the cluster, HOST or HOST:PORT, PORT being their
-	// gossip port (default 7946). Empty: found a cluster, or go on with the
+	// sync port (default 7947). Empty: found a cluster, or go on with the
 	// one on disk.
 	Join []string `json:"join"`
 	// Token admits to the cluster; TokenFile holds one. At most one is set;
@@ -64,16 +64,17 @@ const (
 	DatapathUserspace DatapathMode = "userspace"
 )
 
-// DefaultGossipPort is meant where an address to join has no port.
-const DefaultGossipPort = 7946
+// DefaultSyncPort is meant where an address to join has no port: a host that
+// joins says hello on TLS before its first word of gossip.
+const DefaultSyncPort = 7947
 
 // Default returns the configuration of an agent that was told nothing. Name
 // is left empty: Resolve fills it with the hostname.
 func Default() Config {
 	return Config{
 		Datapath:    DatapathAuto,
-		GossipPort:  DefaultGossipPort,
-		SyncPort:    7947,
+		GossipPort:  7946,
+		SyncPort:    DefaultSyncPort,
 		VXLANPort:   4789,
 		AddressPool: netip.MustParsePrefix("10.0.0.0/8"),
 		SubnetBits:  24,

@@ -59,7 +59,7 @@ func TestPrecedence(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.Instance != "from-file" || c.Name != "flag" || c.GossipPort != 6000 || c.VXLANPort != 5000 || c.SyncPort != 7947 ||
-		c.AddressPool.String() != "10.128.0.0/9" || !reflect.DeepEqual(c.JoinAddresses(), []string{"10.0.0.1:7946"}) {
+		c.AddressPool.String() != "10.128.0.0/9" || !reflect.DeepEqual(c.JoinAddresses(), []string{"10.0.0.1:7947"}) {
 		t.Errorf("all sources: %+v", c)
 	}
 }
@@ -148,7 +148,7 @@ func TestValidate(t *testing.T) {
 
 func TestJoinAddresses(t *testing.T) {
 	c := config.Config{Join: []string{"a", "a:1", "10.0.0.1", "fd00::1", "[fd00::1]", "[fd00::1]:3"}}
-	want := []string{"a:7946", "a:1", "10.0.0.1:7946", "[fd00::1]:7946", "[fd00::1]:7946", "[fd00::1]:3"}
+	want := []string{"a:7947", "a:1", "10.0.0.1:7947", "[fd00::1]:7947", "[fd00::1]:7947", "[fd00::1]:3"}
 	if got := c.JoinAddresses(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -113,7 +113,7 @@ func (c Config) JoinAddresses() []string {
 // joinAddress completes HOST or HOST:PORT; an IPv6 address with a port is in
 // brackets.
 func joinAddress(s string) (string, error) {
-	host, port := s, strconv.Itoa(DefaultGossipPort)
+	host, port := s, strconv.Itoa(DefaultSyncPort)
 	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return net.JoinHostPort(a.String(), port), nil
 	}

@@ -62,7 +62,7 @@ func (f *Fake) Status(context.Context) (api.Status, error) {
 		VTEP:        netip.MustParseAddrPort("192.0.2.1:4789"),
 		Underlay:    "eth0",
 		UnderlayMTU: 1500,
-		JoinAddress: netip.MustParseAddrPort("192.0.2.1:7946"),
+		JoinAddress: netip.MustParseAddrPort("192.0.2.1:7947"),
 		Cluster: api.ClusterStatus{
 			Size: 3, Alive: 2, Failed: 1, LastSync: Epoch,
 			Reason: "host-c is failed: what it wrote last may be missing",
@@ -105,7 +105,7 @@ func (f *Fake) Peers(context.Context) ([]api.Peer, error) {
 
 // TokenCreate implements api.Backend.
 func (f *Fake) TokenCreate(context.Context, api.TokenRequest) (api.Token, error) {
-	return api.Token{Token: JoinToken, JoinAddress: netip.MustParseAddrPort("192.0.2.1:7946")}, nil
+	return api.Token{Token: JoinToken, JoinAddress: netip.MustParseAddrPort("192.0.2.1:7947")}, nil
 }
 
 // Leave implements api.Backend.
