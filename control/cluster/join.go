@@ -1,0 +1,129 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/ovlnet/ovl/control/cluster/rpc"
+	"github.com/ovlnet/ovl/control/cluster/trust"
+)
+
+// ErrSelf: the address leads back to this host.
+var ErrSelf = errors.New("is this host itself")
+
+// Join makes this host a member of the cluster that a host at one of addrs is
+// a member of. They are tried in turn until one answers; each is HOST or
+// HOST:PORT, the port that of sync (default 7947). Before the first word of
+// gossip, a hello over TLS finds out whether the other host holds the
+// cluster's secret and speaks the same protocol. When Join returns nil, this
+// host has everything that the seed had.
+//
+// The error is one line and says for each address what is wrong there:
+// errors.Is finds trust.ErrStranger (a wrong token), rpc.ErrUnreachable,
+// rpc.ErrNotSync or ErrSelf, errors.As an *rpc.Error with CodeProtocol,
+// CodeNameInUse or CodeIDInUse.
+func (c *Cluster) Join(ctx context.Context, addrs []string) error {
+	if len(addrs) == 0 {
+		return errors.New("join: no address of a host of the cluster was given")
+	}
+	var errs joinError
+	for _, text := range addrs {
+		targets, err := resolve(ctx, text)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, target := range targets {
+			err = c.joinAt(ctx, target)
+			if err == nil {
+				return nil
+			}
+		}
+		errs = append(errs, explain(text, err))
+	}
+	return errs
+}
+
+// joinAt joins through one seed. The state comes before the gossip, so that a
+// host that cannot have it is not a member; what is written meanwhile comes
+// with the exchange that the seed's Joined event begins.
+func (c *Cluster) joinAt(ctx context.Context, addr netip.AddrPort) error {
+	seed, err := c.hello(ctx, addr, false)
+	if err != nil {
+		return err
+	}
+	if seed.Nonce == c.nonce {
+		return ErrSelf
+	}
+	if err := c.exchange(ctx, seed.ID, addr); err != nil {
+		return err
+	}
+	if _, err := c.members.Join(ctx, []netip.AddrPort{seed.Gossip}); err != nil {
+		return fmt.Errorf("%s answers, but its gossip port %s does not: %w", addr, seed.Gossip, err)
+	}
+	return nil
+}
+
+// resolve turns what an operator types into addresses.
+func resolve(ctx context.Context, text string) ([]netip.AddrPort, error) {
+	host, port := strings.TrimSpace(text), uint64(DefaultSyncPort)
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		if port, err = strconv.ParseUint(p, 10, 16); err != nil || port == 0 {
+			return nil, fmt.Errorf("join %s: port %q is not in 1..65535", text, p)
+		}
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if host == "" {
+		return nil, fmt.Errorf("join %q: no host is named", text)
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.AddrPort{netip.AddrPortFrom(a, uint16(port))}, nil
+	}
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("join %s: the name cannot be resolved: %w", text, err)
+	}
+	var out []netip.AddrPort
+	for _, a := range found {
+		out = append(out, netip.AddrPortFrom(a.Unmap(), uint16(port)))
+	}
+	return out, nil
+}
+
+// explain says what an operator can do about a seed that was not joined.
+func explain(text string, err error) error {
+	var refused *rpc.Error
+	switch {
+	case errors.Is(err, trust.ErrStranger):
+		return fmt.Errorf("join %s: the token is not of that host's cluster: %w", text, err)
+	case errors.Is(err, rpc.ErrNotSync):
+		return fmt.Errorf("join %s: something answers there, but not ovl's sync port: give the port of --sync-port (default %d): %w",
+			text, DefaultSyncPort, err)
+	case errors.As(err, &refused):
+		return fmt.Errorf("join %s: %w", text, err)
+	case errors.Is(err, rpc.ErrUnreachable):
+		return fmt.Errorf("join %s: no agent answers there: %w", text, err)
+	default:
+		return fmt.Errorf("join %s: %w", text, err)
+	}
+}
+
+// joinError is what went wrong at each address, on one line.
+type joinError []error
+
+func (e joinError) Error() string {
+	texts := make([]string, len(e))
+	for i, err := range e {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap lets errors.Is and errors.As look at every address.
+func (e joinError) Unwrap() []error { return e }

@@ -1,0 +1,233 @@
+package cluster
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ovlnet/ovl/control/cluster/member"
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// Peer is another host as this one knows it, for `ovlctl peers`.
+type Peer struct {
+	ID     string
+	Name   string
+	VTEP   netip.Addr
+	Sync   netip.AddrPort
+	Status member.Status
+	// Since is when the status began, as seen from here; for one that has
+	// failed before this host started, that start.
+	Since time.Time
+	// Version and Datapath are what the peer's node row says; empty until it
+	// has arrived.
+	Version  string
+	Datapath datapath.Kind
+	// LastSync is when tables were last compared with the peer; zero: not since this
+	// host started.
+	LastSync time.Time
+}
+
+// peer is what is kept of one.
+type peer struct {
+	member.Member
+	since    time.Time
+	lastSync time.Time
+	heard    store.Vector // what it last said that it has seen
+}
+
+// peers is everyone else this host has heard of.
+type peers struct {
+	start time.Time
+
+	mu   sync.Mutex
+	byID map[string]*peer
+}
+
+func newPeers(known []member.Member) *peers {
+	p := &peers{start: time.Now(), byID: make(map[string]*peer)}
+	for _, m := range known {
+		p.byID[m.ID] = &peer{Member: m, since: p.start}
+	}
+	return p
+}
+
+// see takes in what the gossip says, and reports whether the peer has come (or
+// come back) to life by it, and whether its addresses are news.
+func (p *peers) see(m member.Member) (returned, moved bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old, ok := p.byID[m.ID]
+	if !ok {
+		old = &peer{}
+		p.byID[m.ID] = old
+	}
+	returned = m.Status == member.Alive && (old.Status != member.Alive || old.Incarnation != m.Incarnation)
+	moved = old.Sync() != m.Sync() || old.Gossip() != m.Gossip() || old.Name != m.Name ||
+		(old.Status == member.Left) != (m.Status == member.Left)
+	if old.Status != m.Status || old.Incarnation != m.Incarnation {
+		old.since = time.Now()
+	}
+	if returned {
+		old.heard = nil
+	}
+	old.Member = m
+	return returned, moved
+}
+
+// synced notes that tables were compared, and what the peer has seen.
+func (p *peers) synced(id string, v store.Vector) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.byID[id]; ok {
+		known.lastSync = time.Now()
+		known.heard = v
+	}
+}
+
+// heardOf notes what a peer that asks us has seen, or lacks.
+func (p *peers) heardOf(id string, v store.Vector) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.byID[id]; ok {
+		known.heard = v
+	}
+}
+
+// get returns one, if it is known.
+func (p *peers) get(id string) (member.Member, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known, ok := p.byID[id]
+	if !ok {
+		return member.Member{}, false
+	}
+	return known.Member, true
+}
+
+// with returns those in one of the states, by ID.
+func (p *peers) with(states ...member.Status) []member.Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []member.Member
+	for _, known := range p.byID {
+		if slices.Contains(states, known.Status) {
+			out = append(out, known.Member)
+		}
+	}
+	slices.SortFunc(out, func(a, b member.Member) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// unseen returns whether a live peer has said to have seen what v does not
+// cover, and whether any live peer has spoken at all.
+func (p *peers) unseen(v store.Vector) (ahead, spoken, alone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	alone = true
+	for _, known := range p.byID {
+		if known.Status != member.Alive {
+			continue
+		}
+		alone = false
+		if known.heard != nil {
+			spoken = true
+			ahead = ahead || !v.Covers(known.heard)
+		}
+	}
+	return ahead, spoken, alone
+}
+
+// Peers lists the other hosts by name: those that are alive, those that failed
+// and have not been removed, and those that have left while their node row is
+// still there. A host whose row is gone has left, and is not listed.
+func (c *Cluster) Peers() []Peer {
+	rows := make(map[string]store.Node)
+	for row := range c.store.Snapshot().All(store.TableNode) {
+		var n store.Node
+		if row.Key == c.local.ID || row.Decode(&n) != nil {
+			continue
+		}
+		rows[row.Key] = n
+	}
+	p := c.peers
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []Peer
+	for id, known := range p.byID {
+		row, ok := rows[id]
+		delete(rows, id)
+		if !ok && known.Status != member.Alive {
+			continue
+		}
+		out = append(out, Peer{
+			ID: id, Name: known.Name, VTEP: known.Addr, Sync: known.Sync(),
+			Status: known.Status, Since: known.since, LastSync: known.lastSync,
+			Version: row.Version, Datapath: row.Datapath,
+		})
+	}
+	// Failed before this host first met them: all there is is the row.
+	for id, row := range rows {
+		out = append(out, Peer{
+			ID: id, Name: row.Name, VTEP: row.VTEP, Status: member.Failed, Since: p.start,
+			Version: row.Version, Datapath: row.Datapath,
+		})
+	}
+	slices.SortFunc(out, func(a, b Peer) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return out
+}
+
+// metaPeers is where the addresses of the others are kept, on this host only,
+// so that it finds them again after a restart.
+const metaPeers = "cluster.peers"
+
+// savedPeer is one of them on disk.
+type savedPeer struct {
+	ID     string         `json:"id"`
+	Name   string         `json:"name"`
+	Gossip netip.AddrPort `json:"gossip"`
+	Sync   netip.AddrPort `json:"sync"`
+}
+
+func savePeers(s *store.Store, members []member.Member) error {
+	list := make([]savedPeer, 0, len(members))
+	for _, m := range members {
+		list = append(list, savedPeer{m.ID, m.Name, m.Gossip(), m.Sync()})
+	}
+	b, err := json.Marshal(list)
+	if err == nil {
+		err = s.SetMeta(metaPeers, b)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the peers' addresses: %w", err)
+	}
+	return nil
+}
+
+// loadPeers returns the peers on disk, as failed until they are heard.
+func loadPeers(s *store.Store) ([]member.Member, error) {
+	b, ok, err := s.GetMeta(metaPeers)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var list []savedPeer
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("the peers' addresses on disk: %w", err)
+	}
+	var out []member.Member
+	for _, p := range list {
+		out = append(out, member.Member{
+			Local: member.Local{
+				ID: p.ID, Name: p.Name, Addr: p.Sync.Addr(),
+				GossipPort: p.Gossip.Port(), SyncPort: p.Sync.Port(),
+			},
+			Status: member.Failed,
+		})
+	}
+	return out, nil
+}
