@@ -120,10 +120,8 @@ func (s *EndpointSpec) createPair() error {
 	}
 	if errors.Is(err, unix.EEXIST) {
 		// The kernel says the same for either end; see which one it was.
-		taken := false
-		look := s.Namespace.Do(func() (err error) { taken, err = Exists(s.IfName); return err })
-		if taken || look != nil {
-			return errors.Join(fmt.Errorf("%w: %s in network namespace %s", ErrExists, s.IfName, s.Namespace.path), look)
+		if taken, look := Exists(s.Host); look == nil && !taken {
+			return fmt.Errorf("%w: %s in network namespace %s", ErrExists, s.IfName, s.Namespace.path)
 		}
 	}
 	return fmt.Errorf("create veth pair: %w", err)

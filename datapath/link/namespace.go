@@ -133,6 +133,11 @@ func (n *Namespace) Close() error { return n.close() }
 // onOwnThread runs fn on a thread that nothing else will ever run on: the
 // goroutine ends while it is locked to it, so that the runtime destroys the
 // thread, and no way back into the old namespace has to succeed.
+//
+// The main thread is no such thread. The runtime cannot destroy it, only park
+// it: it would hold the namespace for as long as the process lives, and be
+// what /proc/PID/ns/net shows. So a goroutine that finds itself there holds it
+// back until another has done the work.
 func onOwnThread(fn func() error) error {
 	var err error
 	returned := false
@@ -140,7 +145,12 @@ func onOwnThread(fn func() error) error {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		err = fn()
+		if unix.Gettid() == os.Getpid() {
+			defer runtime.UnlockOSThread()
+			err = onOwnThread(fn)
+		} else {
+			err = fn()
+		}
 		returned = true
 	}()
 	<-done

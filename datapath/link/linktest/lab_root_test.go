@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,18 +13,6 @@ import (
 
 	"github.com/ovlnet/ovl/datapath/link"
 )
-
-// needRoot skips the test where namespaces cannot be made, and fails it in CI.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root, which CI must give")
-	}
-	t.Skip("needs root to make network namespaces")
-}
 
 // recorder is a TB whose cleanups run when the test says so.
 type recorder struct {
@@ -44,7 +31,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 }
 
 func TestHostsReachEachOther(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	for _, o := range []Options{{}, {Hosts: 2, Bridge: true, MTU: 9000}, {Hosts: 4}} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			lab := New(t, o)
@@ -76,7 +63,7 @@ func TestHostsReachEachOther(t *testing.T) {
 }
 
 func TestDoIsInside(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	lab := New(t, Options{Hosts: 1})
 	ep := lab.Endpoint("a")
 	inode := func() (uint64, error) {
@@ -125,7 +112,7 @@ func TestDoIsInside(t *testing.T) {
 }
 
 func TestDeleteUnderTheFeet(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	lab := New(t, Options{})
 	ep := lab.Endpoint("a")
 	if err := ep.Delete(); err != nil {
@@ -140,7 +127,7 @@ func TestDeleteUnderTheFeet(t *testing.T) {
 }
 
 func TestSegmentationOffload(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	lab := New(t, Options{})
 	for _, on := range []bool{false, true} {
 		if err := lab.SetSegmentationOffload(t.Context(), on); err != nil {
@@ -167,7 +154,7 @@ func TestSegmentationOffload(t *testing.T) {
 }
 
 func TestFailedLabLeavesNothing(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	r := &recorder{T: t}
 	ended := make(chan struct{})
 	go func() {
@@ -188,7 +175,7 @@ func TestFailedLabLeavesNothing(t *testing.T) {
 }
 
 func TestCloseNamesProcesses(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	r := &recorder{T: t}
 	lab := New(r, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -219,7 +206,7 @@ func TestCloseNamesProcesses(t *testing.T) {
 }
 
 func TestLeftovers(t *testing.T) {
-	needRoot(t)
+	NeedRoot(t)
 	lab := New(t, Options{Hosts: 1})
 	cmd := lab.Hosts[0].Command(t.Context(), "true")
 	if err := cmd.Run(); err != nil {
