@@ -13,8 +13,9 @@ const (
 	// AlarmForeign: a row about one node was written by another; refused.
 	AlarmForeign AlarmReason = "foreign_row"
 	// AlarmClockAhead: a row's clock is further ahead than the clocks of
-	// hosts that keep time; it was merged, but does not drag this node's
-	// clock along.
+	// hosts that keep time. It was merged all the same, since what is written
+	// from now on must come after it: the cluster's clock runs ahead until
+	// the hosts' clocks catch up.
 	AlarmClockAhead AlarmReason = "clock_ahead"
 	// AlarmCloned: a write carries this node's ID, but this store has not
 	// made it: the disk was cloned, or an older copy of it was put back. The

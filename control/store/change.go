@@ -36,7 +36,7 @@ func (c *change) stamp(r *Row) error {
 	c.clock = clock
 	self := c.store.nodeID
 	r.Stamp = Stamp{Origin: self, Incarnation: c.store.incarnation, Seq: c.next.vector[self].Seq + 1, Clock: clock}
-	c.next.vector.advance(r.Stamp)
+	c.next.vector[self] = r.Stamp.mark()
 	return nil
 }
 

@@ -19,10 +19,12 @@ import (
 // world is a few stores and a network that loses, delays, repeats and
 // reorders what they send each other.
 type world struct {
-	t      *rapid.T
-	nodes  []*node
-	writes []store.Row // every write that was ever made
-	wire   []packet
+	t       *rapid.T
+	dir     string
+	started int
+	nodes   []*node
+	writes  []store.Row // every write that was ever made
+	wire    []packet
 }
 
 type node struct {
@@ -150,11 +152,10 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.event(rows)
 		},
 		"attach": func(t *rapid.T) {
-			i := w.active()
-			n := w.nodes[i]
+			n := w.nodes[w.active()]
 			rows := w.write(n, func(tx *store.Tx) error {
 				for k := range rapid.IntRange(1, 2).Draw(t, "endpoints") {
-					if err := tx.Put("endpoint", fmt.Sprint("e", i, k), map[string]string{"Node": n.id}); err != nil {
+					if err := tx.Put("endpoint", fmt.Sprintf("e%s-%d", n.id[28:], k), map[string]string{"Node": n.id}); err != nil {
 						return err
 					}
 				}
@@ -243,11 +244,13 @@ func (w *world) actions() map[string]func(*rapid.T) {
 			w.deliver(w.transfer(from, to, w.nodes[to].s.Vector()))
 			w.nodes[from].left = true
 		},
-		"return": func(t *rapid.T) {
+		"newcomer": func(t *rapid.T) {
+			// Whoever leaves removes its file, and comes back as another.
 			for i, n := range w.nodes {
 				if n.left {
-					w.join(i, w.active())
-					w.nodes[i].left = false
+					w.wire = slices.DeleteFunc(w.wire, func(p packet) bool { return p.to == i })
+					peer := w.active()
+					w.start(i, peer)
 					return
 				}
 			}
@@ -261,10 +264,18 @@ func (w *world) actions() map[string]func(*rapid.T) {
 	}
 }
 
-// join makes a node a member: it writes its row, a peer merges that, and only
-// then lets the node have the tables.
-func (w *world) join(i, peer int) {
-	n := w.nodes[i]
+// start makes a new node a member: it writes its row, a peer merges that, and
+// only then lets the node have the tables.
+func (w *world) start(i, peer int) {
+	w.started++
+	n := &node{id: fmt.Sprintf("%x%031x", 10+i, w.started), path: filepath.Join(w.dir, fmt.Sprint(w.started))}
+	if i == len(w.nodes) {
+		w.nodes = append(w.nodes, n)
+	} else if err := w.nodes[i].s.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.nodes[i] = n
+	w.open(n)
 	w.write(n, func(tx *store.Tx) error { return tx.Put("node", n.id, "up") })
 	if i != peer {
 		w.deliver(w.transfer(i, peer, w.nodes[peer].s.Vector()))
@@ -282,8 +293,8 @@ func (w *world) event(rows []store.Row) {
 }
 
 // checkVector makes sure that n holds every write that its vector claims, or
-// one that replaced it, or that the one that replaced it was a tombstone that
-// is collected.
+// one that replaced it, or that what replaced it was a tombstone, which may
+// have been collected.
 func (w *world) checkVector(n *node) {
 	v, held := n.s.Vector(), map[string]store.Row{}
 	for r := range n.s.Snapshot().Missing(nil) {
@@ -297,8 +308,7 @@ func (w *world) checkVector(n *node) {
 			continue
 		}
 		if !slices.ContainsFunc(w.writes, func(d store.Row) bool {
-			replaced := d.Table == r.Table && d.Key == r.Key && (d.Stamp == r.Stamp || d.Wins(r)) &&
-				d.Stamp.Seq <= v[d.Stamp.Origin].Collected
+			replaced := d.Table == r.Table && d.Key == r.Key && (d.Stamp == r.Stamp || d.Wins(r)) && v.Has(d.Stamp)
 			departed := d.Table == "node" && d.Key == owner(r) && r.Table == "endpoint" && d.Stamp.Clock > r.Stamp.Clock
 			return d.Deleted && (replaced || departed)
 		}) {
@@ -354,18 +364,18 @@ func (w *world) wanted() string {
 func TestConverge(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
-		w := &world{t: t}
 		sub, err := os.MkdirTemp(dir, "world")
 		if err != nil {
 			t.Fatal(err)
 		}
+		w := &world{t: t, dir: sub}
+		defer func() {
+			for _, n := range w.nodes {
+				n.s.Close()
+			}
+		}()
 		for i := range rapid.IntRange(2, 4).Draw(t, "nodes") {
-			n := &node{path: filepath.Join(sub, fmt.Sprint(i))}
-			n.id = fmt.Sprintf("%x%031x", 10+i, i)
-			w.nodes = append(w.nodes, n)
-			w.open(n)
-			defer func() { n.s.Close() }()
-			w.join(i, 0)
+			w.start(i, 0)
 		}
 		t.Repeat(w.actions())
 

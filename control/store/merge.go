@@ -21,12 +21,11 @@ func (s *Store) Merge(rows []Row) (changed int, err error) {
 	return s.merge(rows, nil)
 }
 
-// MergeTransfer takes in a whole transfer: all rows that the sender's
-// Snapshot.Missing yielded for a vector of this store, present or past, and
-// the vector of that snapshot. Both reach the disk together. A row that the
-// sender has seen, would have sent, and did not send was deleted and its
-// tombstone collected: it goes here as well. So the rows of one transfer must
-// not be spread over several calls, nor may any be left out.
+// MergeTransfer takes in rows and what a sender's snapshot says that they
+// amount to, both in one transaction. The caller vouches that, of the rows
+// that Snapshot.Missing yielded there for a vector that this store has or
+// once had, all those that the sender's vector covers are in this or an
+// earlier call; otherwise this node would claim to have seen what it has not.
 func (s *Store) MergeTransfer(rows []Row, sender Vector) (changed int, err error) {
 	if err := sender.validate(); err != nil {
 		s.raise(Alarm{Reason: AlarmMalformed, Text: err.Error()})
@@ -87,8 +86,10 @@ func (s *Store) mergeRows(rows []Row, sender Vector) (changed int, alarms []Alar
 			sender = maps.Clone(sender)
 			delete(sender, s.nodeID)
 		}
-		c.dropCollected(rows, sender)
 		c.next.vector.Merge(sender)
+		for _, mark := range sender {
+			c.clock = max(c.clock, mark.Clock)
+		}
 		changed = len(c.touched)
 		return c, nil
 	})
@@ -111,7 +112,7 @@ func (c *change) merge(r *Row, horizon Clock) (alarms []Alarm) {
 		return alarms
 	}
 	if r.Stamp.Seq == next.vector[r.Stamp.Origin].Seq+1 {
-		next.vector.advance(r.Stamp)
+		next.vector[r.Stamp.Origin] = r.Stamp.mark()
 	}
 	held, _ := next.held(r.Table, r.Key)
 	if owner := s.mayWrite(*r, held); owner != "" {
@@ -119,9 +120,8 @@ func (c *change) merge(r *Row, horizon Clock) (alarms []Alarm) {
 	}
 	if r.Stamp.Clock > horizon {
 		alarms = append(alarms, alarmf(AlarmClockAhead, *r, "clock says %s", r.Stamp.Clock.Time().UTC()))
-	} else {
-		c.clock = max(c.clock, r.Stamp.Clock)
 	}
+	c.clock = max(c.clock, r.Stamp.Clock)
 	if s.departed(next, *r) || held != nil && !r.Wins(*held) {
 		return alarms
 	}
@@ -134,43 +134,6 @@ func (c *change) merge(r *Row, horizon Clock) (alarms []Alarm) {
 		}
 	}
 	return alarms
-}
-
-// dropCollected removes the rows that the sender of a transfer has seen, and
-// no longer has.
-func (c *change) dropCollected(sent []Row, sender Vector) {
-	if len(sender) == 0 {
-		return
-	}
-	// The sender leaves out what this node had seen before these rows, unless
-	// it was behind.
-	seen := c.store.Snapshot().vector
-	if seen.behind(sender) {
-		seen = nil
-	}
-	has := make(map[rowName]bool, len(sent))
-	for i := range sent {
-		has[rowName{sent[i].Table, sent[i].Key}] = true
-	}
-	var gone []*Row
-	for origin, mark := range sender {
-		if origin == c.store.nodeID || seen[origin].Seq >= mark.Seq {
-			continue
-		}
-		from := &Row{Stamp: Stamp{Origin: origin, Seq: seen[origin].Seq + 1}}
-		c.next.written.AscendGreaterOrEqual(from, func(r *Row) bool {
-			if r.Stamp.Origin != origin || !sender.Has(r.Stamp) {
-				return false
-			}
-			if !has[rowName{r.Table, r.Key}] {
-				gone = append(gone, r)
-			}
-			return true
-		})
-	}
-	for _, r := range gone {
-		c.remove(r)
-	}
 }
 
 // checkOwn looks at a row of this node that came back from a peer. It is

@@ -122,8 +122,9 @@ func openFile(path string, opt Options) (db *bbolt.DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() == 0 {
-		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
+	// A finished file has two meta pages, a freelist and a root at least.
+	if least := int64(4 * os.Getpagesize()); info.Size() < least {
+		return nil, fmt.Errorf("%w: it has %d bytes, at least %d are needed", ErrDamaged, info.Size(), least)
 	}
 	var file *os.File
 	err = guard(func() error {

@@ -79,13 +79,9 @@ func (s *Snapshot) All(table string) iter.Seq[Row] {
 }
 
 // Missing yields, by origin and sequence number, the rows and tombstones that
-// a node with vector v has not seen; a node that has not seen tombstones that
-// were collected here gets every row. All of them, and s.Vector, are what the
-// node gives to MergeTransfer.
+// a node with vector v has not seen. A receiver that has merged all of them
+// has seen what s.Vector says.
 func (s *Snapshot) Missing(v Vector) iter.Seq[Row] {
-	if v.behind(s.vector) {
-		v = nil
-	}
 	return func(yield func(Row) bool) {
 		for from := new(Row); from != nil; {
 			pivot, more := from, true

@@ -32,10 +32,9 @@ func (s *Store) AckVector(node string, v Vector) error {
 // new node's row of the node table; and nothing is collected by an
 // acknowledgement that this node's own vector does not cover.
 //
-// A node that left and returns with an old file was not waited for. The
-// vector remembers up to where tombstones were collected (Mark.Collected),
-// and a transfer to a node that has seen less is whole, so that it learns of
-// the deletions from the absence of the rows.
+// A node that left is not waited for: should it come back with its old file,
+// rows could return with it whose tombstones are gone. So a node that leaves
+// removes its file, and comes back as a new one.
 func (s *Store) Collect() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,9 +57,6 @@ func (s *Store) Collect() (int, error) {
 		c := s.newChangeLocked()
 		for _, r := range gone {
 			c.remove(r)
-			mark := c.next.vector[r.Stamp.Origin]
-			mark.Collected = max(mark.Collected, r.Stamp.Seq)
-			c.next.vector[r.Stamp.Origin] = mark
 		}
 		return c, nil
 	})

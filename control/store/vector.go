@@ -13,10 +13,15 @@ type Mark struct {
 	// Incarnation is that of the write with number Seq.
 	Incarnation uint64 `json:"inc"`
 	Seq         uint64 `json:"seq"`
-	// Collected is the highest number of a tombstone of the origin that was
-	// forgotten, here or where this vector's rows came from. Who has seen
-	// less than that cannot be told of the deletion by a row any more.
-	Collected uint64 `json:"collected,omitempty"`
+	// Clock is that of the write. A node's own clock follows it, so that it
+	// writes nothing that would lose against a tombstone that was collected
+	// before the node could see it.
+	Clock Clock `json:"clock,omitzero"`
+}
+
+// mark returns the place that a write brings its origin to.
+func (s Stamp) mark() Mark {
+	return Mark{Incarnation: s.Incarnation, Seq: s.Seq, Clock: s.Clock}
 }
 
 // Vector says, by origin, up to which write everything has been seen: the row
@@ -35,30 +40,10 @@ func (v Vector) Clone() Vector {
 // Merge raises v to cover what o covers as well.
 func (v Vector) Merge(o Vector) {
 	for origin, m := range o {
-		mine := v[origin]
-		m.Collected = max(m.Collected, mine.Collected)
-		if m.Seq < mine.Seq {
-			m.Incarnation, m.Seq = mine.Incarnation, mine.Seq
-		}
-		v[origin] = m
-	}
-}
-
-// advance notes a write that directly follows what was seen of its origin.
-func (v Vector) advance(s Stamp) {
-	v[s.Origin] = Mark{Incarnation: s.Incarnation, Seq: s.Seq, Collected: v[s.Origin].Collected}
-}
-
-// behind reports whether tombstones that v has not seen were collected where
-// o comes from. Then only all the rows of o's snapshot bring v up to o: what
-// o has seen and its snapshot does not hold was deleted.
-func (v Vector) behind(o Vector) bool {
-	for origin, m := range o {
-		if m.Collected > v[origin].Seq {
-			return true
+		if m.Seq > v[origin].Seq {
+			v[origin] = m
 		}
 	}
-	return false
 }
 
 // Covers reports whether v has seen everything that o has.
@@ -86,7 +71,7 @@ func (v Vector) validate() error {
 		if !validNodeID(origin) {
 			return fmt.Errorf("%w: vector names %q, which is not a node ID", ErrMalformed, clip(origin))
 		}
-		if m.Seq > maxSeq || m.Incarnation > maxSeq || m.Collected > m.Seq {
+		if m.Seq > maxSeq || m.Incarnation > maxSeq || m.Clock > maxClock {
 			return fmt.Errorf("%w: vector is out of range for origin %s", ErrMalformed, origin)
 		}
 	}
