@@ -1,0 +1,329 @@
+// Package agent is the composition root: one host's part in an overlay
+// cluster, and what `ovlctl` asks it for.
+//
+// What flows through it, in order. At the start (Run):
+//
+//	validate ─▶ lock ─▶ store ─▶ admission ─▶ datapath ─▶ own endpoints
+//	         ─▶ cluster ─▶ join ─▶ API socket ─▶ ready
+//
+// Nothing on the system is touched before the lock is held, and nothing is
+// taken out of a datapath that an earlier agent left before the store's rows
+// are loaded: the first State that is applied is whole.
+//
+// While it runs, a request (networks.go, attach.go, detach.go) changes a row,
+// the row is on disk, the reconciler brings it into this host's datapath, and
+// the cluster spreads it to the peers. Addresses come from each network's
+// authority (addresses.go). Devices that go away take their endpoints along
+// (watch.go). It ends in one of two ways: stop, after which the host goes on
+// forwarding, or Leave (down.go), after which nothing is left.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/cluster"
+	"github.com/ovlnet/ovl/control/cluster/trust"
+	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/control/ipam"
+	"github.com/ovlnet/ovl/control/reconcile"
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/link"
+)
+
+// Hooks are what Run is told beside its configuration.
+type Hooks struct {
+	// Version of the program, for peers and status.
+	Version string
+	// Ready is called once, when the agent answers its socket.
+	Ready func(Ready)
+	// Logger is slog.Default by default.
+	Logger *slog.Logger
+	// Host is Linux by default.
+	Host Host
+	// Wire is how peers are reached, the network by default.
+	Wire cluster.Wire
+
+	// afterStep is called between the steps of a change, for tests that cut
+	// it off there.
+	afterStep func(step string)
+	// interval is that of anti-entropy and upkeep; for tests.
+	interval time.Duration
+}
+
+// Ready is what there is to tell the operator when the agent is up.
+type Ready struct {
+	Name string
+	// Founded: this is the first host of a new cluster.
+	Founded bool
+	// JoinAddress and Token are what other hosts join with.
+	JoinAddress netip.AddrPort
+	Token       string
+	Datapath    datapath.Kind
+	// Reason is why it is that datapath.
+	Reason string
+}
+
+// Agent is a running one. It is the api.Backend of its host.
+type Agent struct {
+	cfg      config.Config
+	hooks    Hooks
+	log      *slog.Logger
+	host     Host
+	started  time.Time
+	underlay link.Device
+
+	store      *store.Store
+	view       view
+	self       store.Node
+	secret     trust.Secret
+	datapath   datapath.Datapath
+	reason     string
+	reconciler *reconcile.Reconciler
+	addresses  *ipam.Allocator
+	cluster    *cluster.Cluster
+	claims     claims
+	gate       gate
+	// handingOver: no addresses are handed out any more.
+	handingOver atomic.Bool
+
+	// ctx is over when the agent's own goroutines have to end; background
+	// waits for them.
+	ctx        context.Context
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+	closeOnce  sync.Once
+	closeErr   error
+	// left is closed when Leave has done its work.
+	left chan struct{}
+}
+
+var _ api.Backend = (*Agent)(nil)
+
+// Run is the life of an agent. It returns when ctx ends, leaving the host
+// forwarding, or after a Leave, or with what kept it from starting.
+func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
+	a, err := prepare(cfg, hooks)
+	if err != nil {
+		return err
+	}
+
+	// The line above which nothing touches the system.
+
+	lock, err := config.Acquire(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.RemoveRunDir(), lock.Release()) }()
+	letGo, err := a.host.Hold()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, letGo()) }()
+	founded, err := a.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	listener, err := api.Listen(lock)
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	served := make(chan error, 1)
+	go func() {
+		server := api.NewServer(a, api.ServerOptions{Logger: a.log, Version: hooks.Version})
+		served <- server.Serve(serving, listener)
+	}()
+	if hooks.Ready != nil {
+		hooks.Ready(Ready{
+			Name: a.self.Name, Founded: founded, JoinAddress: a.joinAddress(), Token: a.secret.Token(),
+			Datapath: a.self.Datapath, Reason: a.reason,
+		})
+	}
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+		a.log.Info("agent stops, the host goes on forwarding")
+	case <-a.left:
+	}
+	stop()
+	return <-served
+}
+
+// prepare checks all that can be checked without touching the system.
+func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Datapath == config.DatapathUserspace {
+		return nil, fmt.Errorf("the userspace datapath is not built yet in this version: use --datapath kernel or auto")
+	}
+	if cfg.Token != "" {
+		if _, err := trust.ParseToken(cfg.Token); err != nil {
+			return nil, err
+		}
+	}
+	if hooks.Logger == nil {
+		hooks.Logger = slog.Default()
+	}
+	if hooks.Host == nil {
+		hooks.Host = Linux{}
+	}
+	underlay, err := hooks.Host.Underlay(cfg.Advertise)
+	if err != nil {
+		return nil, fmt.Errorf("underlay: %w", err)
+	}
+	a := &Agent{
+		cfg:      cfg,
+		hooks:    hooks,
+		log:      hooks.Logger,
+		host:     hooks.Host,
+		started:  time.Now(),
+		underlay: underlay,
+		left:     make(chan struct{}),
+	}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	return a, nil
+}
+
+// open brings everything up in order, and reports whether that founded a
+// cluster. After an error nothing runs, and what was not there before is gone.
+func (a *Agent) open(ctx context.Context) (founded bool, err error) {
+	_, statErr := os.Stat(a.cfg.StateFile())
+	fresh := errors.Is(statErr, os.ErrNotExist)
+	defer func() {
+		if err == nil {
+			return
+		}
+		err = errors.Join(err, a.close())
+		if fresh {
+			err = errors.Join(err, a.host.RemoveDatapath(a.cfg.BPFDir()), removeState(a.cfg))
+		}
+	}()
+	if a.store, err = store.Open(a.cfg.StateFile(), store.Options{Owner: store.OwnerOf, Logger: a.log}); err != nil {
+		return false, err
+	}
+	a.view.store = a.store
+	admission, err := admit(a.store, a.cfg)
+	if err != nil {
+		return false, err
+	}
+	a.secret = admission.secret
+	if err := a.describeSelf(); err != nil {
+		return false, err
+	}
+	removed, err := a.host.WatchRemovals(a.ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := a.reviewDevices(); err != nil {
+		return false, err
+	}
+	if err := a.openDatapath(ctx); err != nil {
+		return false, err
+	}
+	if err := a.openCluster(ctx, admission); err != nil {
+		return false, err
+	}
+	if err := admission.keep(a.store); err != nil {
+		return false, err
+	}
+	a.goDo(func() { a.watch(a.ctx, removed) })
+	a.goDo(func() { a.upkeep(a.ctx) })
+	return admission.founds, nil
+}
+
+// describeSelf writes the row by which the peers know this node.
+func (a *Agent) describeSelf() error {
+	a.self = store.Node{
+		ID:        a.store.NodeID(),
+		Name:      a.cfg.Name,
+		VTEP:      a.underlay.Addr,
+		VXLANPort: a.cfg.VXLANPort,
+		MTU:       a.underlay.MTU,
+		Datapath:  datapath.Kernel,
+		Version:   a.hooks.Version,
+		Started:   a.now(),
+	}
+	if _, err := a.store.Put(store.TableNode, a.self.ID, a.self); err != nil {
+		return fmt.Errorf("row of this node: %w", err)
+	}
+	return nil
+}
+
+// openDatapath brings up the datapath with the rows that are on disk.
+func (a *Agent) openDatapath(ctx context.Context) error {
+	var err error
+	a.datapath, a.reason, err = a.host.OpenDatapath(ctx, DatapathOptions{
+		Mode:     a.cfg.Datapath,
+		Underlay: a.underlay,
+		Port:     a.cfg.VXLANPort,
+		Dir:      a.cfg.BPFDir(),
+		Logger:   a.log,
+	})
+	if errors.Is(err, datapath.ErrNotSupported) && a.cfg.Datapath == config.DatapathAuto {
+		return fmt.Errorf("%w; the userspace datapath, which this host needs, is not built yet in this version", err)
+	}
+	if err != nil {
+		return err
+	}
+	changes, unsubscribe := a.store.Subscribe()
+	if a.addresses, err = ipam.Open(a.store, ipam.Options{}); err != nil {
+		return err
+	}
+	a.reconciler = reconcile.New(reconcile.Options{
+		Datapath: a.datapath,
+		Tables:   a.tables,
+		Changes:  changes,
+		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, MaxMTU: a.maxMTU()},
+		Logger:   a.log,
+	})
+	a.goDo(func() {
+		defer unsubscribe()
+		a.reconciler.Run(a.ctx)
+	})
+	return nil
+}
+
+// close ends everything that runs, the last opened first. The datapath's
+// state in the kernel stays. It may be called twice.
+func (a *Agent) close() error {
+	a.closeOnce.Do(func() {
+		a.gate.shut()
+		var errs []error
+		if a.cluster != nil {
+			errs = append(errs, a.cluster.Close())
+		}
+		a.cancel()
+		a.background.Wait()
+		if a.datapath != nil {
+			errs = append(errs, a.datapath.Close())
+		}
+		if a.store != nil {
+			errs = append(errs, a.store.Close())
+		}
+		a.closeErr = errors.Join(errs...)
+	})
+	return a.closeErr
+}
+
+// goDo runs f in a goroutine that close waits for.
+func (a *Agent) goDo(f func()) {
+	a.background.Add(1)
+	go func() {
+		defer a.background.Done()
+		f()
+	}()
+}

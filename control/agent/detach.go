@@ -1,0 +1,92 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// Detach removes an endpoint of this host: its row first, which takes it out
+// of the datapath here, then its device, its lease, and the peers' datapaths.
+// From the row on it is gone: what fails later is logged and repaired by the
+// next start or the authority.
+func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, error) {
+	done, err := a.gate.enter()
+	if err != nil {
+		return api.Endpoint{}, err
+	}
+	defer done()
+	if err := r.Validate(); err != nil {
+		return api.Endpoint{}, err
+	}
+	t := a.tables()
+	network := ""
+	if r.Network != "" {
+		n, err := findNetwork(t, r.Network)
+		if err != nil {
+			return api.Endpoint{}, err
+		}
+		network = n.ID
+	}
+	e, err := findEndpoint(t, network, r.Endpoint)
+	if err != nil {
+		return api.Endpoint{}, err
+	}
+	if e.Node != a.self.ID {
+		return api.Endpoint{}, api.Errorf(api.CodeElsewhere, "endpoint %s is on node %s: detach it there", e.Name, nodeName(t, e.Node))
+	}
+	release, err := a.claims.claim(fmt.Sprintf("endpoint %s of network %s", e.Name, networkName(t, e.Network)))
+	if err != nil {
+		return api.Endpoint{}, err
+	}
+	defer release()
+	object := endpointObject(t, e, api.PeerAlive)
+	if err := a.dropEndpoint(ctx, e); err != nil {
+		return api.Endpoint{}, err
+	}
+	if e.Kind == datapath.Veth {
+		if err := a.host.RemoveDevice(e.Device); err != nil {
+			return api.Endpoint{}, fmt.Errorf("endpoint %s is off its network, but its interface is still there: %w", e.Name, err)
+		}
+	}
+	a.freeAddresses(ctx, e)
+	a.log.Info("endpoint detached", "endpoint", e.Name, "network", object.Network)
+	return object, nil
+}
+
+// dropEndpoint deletes an endpoint's row, waits until the datapath has
+// followed, and tells the peers.
+func (a *Agent) dropEndpoint(ctx context.Context, e store.Endpoint) error {
+	rows, version, err := a.update(func(tx *store.Tx) error {
+		return tx.Delete(store.TableEndpoint, e.ID)
+	})
+	if errors.Is(err, store.ErrNotFound) {
+		return api.Errorf(api.CodeNotFound, "endpoint %s does not exist any more", e.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("endpoint %s: %w", e.Name, err)
+	}
+	wait, cancel := context.WithTimeout(ctx, applyTime)
+	defer cancel()
+	if err := a.reconciler.Wait(wait, version); err != nil {
+		a.log.Warn("endpoint not out of the datapath yet", "endpoint", e.Name, "err", err)
+	}
+	a.spread(ctx, rows)
+	return nil
+}
+
+// freeAddresses gives an endpoint's lease back. An authority that cannot be
+// reached finds out by itself that the row is gone.
+func (a *Agent) freeAddresses(ctx context.Context, e store.Endpoint) {
+	n, ok := a.tables().Networks[e.Network]
+	if !ok {
+		return
+	}
+	if err := a.releaseAddresses(ctx, n, e.ID); err != nil {
+		a.log.Info("lease left to its authority to free", "endpoint", e.Name, "network", n.Name, "err", err)
+	}
+}

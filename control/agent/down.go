@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// goodbyeTime bounds what a leaver waits for its peers.
+const goodbyeTime = 5 * time.Second
+
+// Leave ends this host's membership and removes all of it from the kernel:
+//
+//	hand over  another node becomes the authority of this node's networks
+//	withdraw   this node's rows are deleted, its datapath carries nothing
+//	goodbye    the peers have seen that, and know that the node left
+//	remove     devices, programs, maps, state
+//
+// Only the first step can refuse, and has then changed nothing; with Force it
+// cannot either. What goes wrong later is passed over and reported: an agent
+// that is half out is of no use to anybody.
+func (a *Agent) Leave(ctx context.Context, r api.LeaveRequest) (api.LeaveReport, error) {
+	report := api.LeaveReport{Problems: []string{}}
+	problem := func(what string, err error) {
+		if err != nil {
+			a.log.Warn("leave", "step", what, "err", err)
+			report.Problems = append(report.Problems, fmt.Sprintf("%s: %v", what, err))
+		}
+	}
+	if !a.gate.shut() {
+		return report, api.Errorf(api.CodeInUse, "the agent is stopping already")
+	}
+	if err := a.handOver(ctx); err != nil {
+		if !r.Force {
+			a.gate.open()
+			return report, err
+		}
+		problem("hand over addresses", err)
+	}
+	// From here on the caller cannot hang up on it any more.
+	ctx = context.WithoutCancel(ctx)
+	endpoints := a.ownEndpoints()
+	problem("withdraw endpoints", a.withdrawSelf(ctx))
+	problem("leave the cluster", a.sayGoodbye(ctx))
+	problem("stop", a.close())
+	problem("remove the datapath", a.host.RemoveDatapath(a.cfg.BPFDir()))
+	for _, e := range endpoints {
+		if e.Kind == datapath.Veth {
+			problem("remove endpoint "+e.Name, a.host.RemoveDevice(e.Device))
+		}
+	}
+	problem("remove state", removeState(a.cfg))
+	close(a.left)
+	return report, nil
+}
+
+// withdrawSelf deletes this node's rows, its endpoints' first (see
+// store.Tx.Delete), and waits for its own datapath.
+func (a *Agent) withdrawSelf(ctx context.Context) error {
+	_, version, err := a.update(func(tx *store.Tx) error {
+		return tx.Delete(store.TableNode, a.self.ID)
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, applyTime)
+	defer cancel()
+	return a.reconciler.Wait(ctx, version)
+}
+
+func (a *Agent) sayGoodbye(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, goodbyeTime)
+	defer cancel()
+	return a.cluster.Leave(ctx)
+}
+
+// Purge is what `ovlctl down` does where no agent runs: it removes what one
+// has left on this host. The cluster sees the node as failed. It refuses while
+// an agent runs.
+func Purge(_ context.Context, cfg config.Config) error { return purge(cfg, Linux{}) }
+
+func purge(cfg config.Config, host Host) (err error) {
+	lock, err := config.Acquire(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.RemoveRunDir(), lock.Release()) }()
+	letGo, err := host.Hold()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, letGo()) }()
+	// One thing that cannot be removed does not save the others.
+	errs := []error{host.RemoveDatapath(cfg.BPFDir())}
+	devices, err := host.Devices(devicePrefix)
+	errs = append(errs, err)
+	for _, d := range devices {
+		if isDeviceName(d) {
+			errs = append(errs, host.RemoveDevice(d))
+		}
+	}
+	return errors.Join(append(errs, removeState(cfg))...)
+}
+
+// removeState removes the data folder.
+func removeState(cfg config.Config) error {
+	if err := os.RemoveAll(cfg.DataDir()); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/datapathtest"
+	"github.com/ovlnet/ovl/datapath/link"
+)
+
+// fakeHost is a machine in memory. It outlives the agents that run on it, as a
+// kernel does.
+type fakeHost struct {
+	underlay link.Device
+
+	mu         sync.Mutex
+	held       bool
+	routes     []netip.Prefix
+	namespaces map[string]uint64
+	inode      uint64
+	devices    map[string]fakeDevice
+	pinned     bool
+	datapath   *datapathtest.Fake
+	failing    map[string]error
+	watchers   map[chan string]struct{}
+}
+
+// fakeDevice is the host's end of a veth pair, or a TAP.
+type fakeDevice struct {
+	namespace uint64
+	ifname    string
+	tap       bool
+	spec      EndpointDevice
+}
+
+func newFakeHost(addr string) *fakeHost {
+	return &fakeHost{
+		underlay:   link.Device{Name: "eth0", Index: 2, MTU: 1500, Addr: netip.MustParseAddr(addr)},
+		namespaces: make(map[string]uint64),
+		inode:      4026531840,
+		devices:    make(map[string]fakeDevice),
+		failing:    make(map[string]error),
+		watchers:   make(map[chan string]struct{}),
+	}
+}
+
+// fail makes every call of that name fail with err; nil heals it.
+func (h *fakeHost) fail(call string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err == nil {
+		delete(h.failing, call)
+		return
+	}
+	h.failing[call] = err
+}
+
+func (h *fakeHost) addNamespace(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.inode++
+	h.namespaces[name] = h.inode
+}
+
+// deleteNamespace takes the devices in it along.
+func (h *fakeHost) deleteNamespace(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	inode := h.namespaces[name]
+	delete(h.namespaces, name)
+	for d, v := range h.devices {
+		if v.namespace == inode && !v.tap {
+			h.removeLocked(d)
+		}
+	}
+}
+
+func (h *fakeHost) addTAP(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.devices[name] = fakeDevice{tap: true}
+}
+
+func (h *fakeHost) removeLocked(device string) {
+	if _, ok := h.devices[device]; !ok {
+		return
+	}
+	delete(h.devices, device)
+	for w := range h.watchers {
+		w <- device
+	}
+}
+
+// dp is the datapath opened last.
+func (h *fakeHost) dp() *datapathtest.Fake {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.datapath
+}
+
+// deviceNames are those that endpoints have.
+func (h *fakeHost) deviceNames() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.devices))
+}
+
+func (h *fakeHost) Hold() (func() error, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held {
+		return nil, ErrHeld
+	}
+	h.held = true
+	return func() error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.held = false
+		return nil
+	}, nil
+}
+
+func (h *fakeHost) Underlay(string) (link.Device, error) { return h.underlay, nil }
+
+func (h *fakeHost) OverlappingRoute(p netip.Prefix) (string, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.routes {
+		if r.Overlaps(p) {
+			return r.String() + " dev eth1", true, nil
+		}
+	}
+	return "", false, nil
+}
+
+func (h *fakeHost) OpenDatapath(context.Context, DatapathOptions) (datapath.Datapath, string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["OpenDatapath"]; err != nil {
+		return nil, "", err
+	}
+	h.pinned = true
+	h.datapath = datapathtest.NewFake()
+	return h.datapath, "a test", nil
+}
+
+func (h *fakeHost) RemoveDatapath(string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["RemoveDatapath"]; err != nil {
+		return err
+	}
+	h.pinned = false
+	return nil
+}
+
+// fakeNamespace is one that is held open.
+type fakeNamespace struct {
+	host  *fakeHost
+	name  string
+	inode uint64
+}
+
+func (n fakeNamespace) Inode() uint64 { return n.inode }
+func (n fakeNamespace) Close() error  { return nil }
+func (n fakeNamespace) Present() error {
+	n.host.mu.Lock()
+	defer n.host.mu.Unlock()
+	if n.host.namespaces[n.name] != n.inode {
+		return fmt.Errorf("%w: %s is gone", link.ErrNoNamespace, n.name)
+	}
+	return nil
+}
+
+func (h *fakeHost) OpenNamespace(netns string, pid int) (Namespace, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if netns == "" {
+		netns = fmt.Sprintf("pid:%d", pid)
+	}
+	inode, ok := h.namespaces[netns]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", link.ErrNoNamespace, netns)
+	}
+	return fakeNamespace{h, netns, inode}, nil
+}
+
+func (h *fakeHost) CreateEndpoint(_ context.Context, d EndpointDevice) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["CreateEndpoint"]; err != nil {
+		return err
+	}
+	for _, v := range h.devices {
+		if v.namespace == d.Namespace.Inode() && v.ifname == d.IfName {
+			return fmt.Errorf("%w: %s", link.ErrExists, d.IfName)
+		}
+	}
+	h.devices[d.Host] = fakeDevice{namespace: d.Namespace.Inode(), ifname: d.IfName, spec: d}
+	return nil
+}
+
+func (h *fakeHost) CheckTAP(name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.devices[name].tap {
+		return fmt.Errorf("%w: %s", link.ErrNoDevice, name)
+	}
+	return nil
+}
+
+func (h *fakeHost) RemoveDevice(name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["RemoveDevice"]; err != nil {
+		return err
+	}
+	h.removeLocked(name)
+	return nil
+}
+
+func (h *fakeHost) DeviceExists(name string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.devices[name]
+	return ok, nil
+}
+
+func (h *fakeHost) Devices(prefix string) ([]string, error) {
+	return slices.DeleteFunc(h.deviceNames(), func(d string) bool { return !strings.HasPrefix(d, prefix) }), nil
+}
+
+func (h *fakeHost) WatchRemovals(ctx context.Context) (<-chan string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := make(chan string, 64)
+	h.watchers[w] = struct{}{}
+	out := make(chan string)
+	go func() {
+		defer close(out)
+		defer func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			delete(h.watchers, w)
+		}()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case name := <-w:
+				select {
+				case <-ctx.Done():
+					return
+				case out <- name:
+				}
+			}
+		}
+	}()
+	return out, nil
+}

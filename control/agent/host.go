@@ -1,0 +1,94 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+
+	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/link"
+	"github.com/ovlnet/ovl/encap"
+)
+
+// ErrHeld: another agent works in this network namespace.
+var ErrHeld = errors.New("another agent, of another instance, works in this network namespace: each needs one of its own")
+
+// Host is all that the agent touches on its machine besides its own folders.
+// Linux is the real one; tests have one that only remembers.
+//
+// What removes is idempotent: missing is success.
+type Host interface {
+	// Hold makes this the only agent in its network namespace until it lets
+	// go, or its process ends: devices are told apart by their names alone.
+	// Errors wrap ErrHeld where there is another.
+	Hold() (letGo func() error, err error)
+
+	// Underlay returns the device and address that peers reach this host at.
+	// advertise is an address, a device, or "" for those of the default
+	// route.
+	Underlay(advertise string) (link.Device, error)
+	// OverlappingRoute returns a route of this host, as text, whose
+	// destination shares an address with p; the default route does not count.
+	OverlappingRoute(p netip.Prefix) (route string, found bool, err error)
+
+	// OpenDatapath brings up what moves the packets and says why it is that
+	// one. Errors wrap datapath.ErrNotSupported where this host cannot.
+	OpenDatapath(ctx context.Context, o DatapathOptions) (d datapath.Datapath, reason string, err error)
+	// RemoveDatapath removes all that OpenDatapath left in the kernel under
+	// the bpffs folder dir.
+	RemoveDatapath(dir string) error
+
+	// OpenNamespace opens a network namespace by name or path, or where netns
+	// is "" that of a process. Errors wrap link.ErrNoNamespace where there
+	// is none.
+	OpenNamespace(netns string, pid int) (Namespace, error)
+	// CreateEndpoint makes a veth pair, all or nothing. Errors wrap
+	// link.ErrExists where the inner name is taken.
+	CreateEndpoint(ctx context.Context, d EndpointDevice) error
+	// CheckTAP returns an error unless name is a TAP device, and sets it up.
+	// Errors wrap link.ErrNoDevice where there is no device of that name.
+	CheckTAP(name string) error
+	// RemoveDevice removes the host's end of an endpoint, and so both.
+	RemoveDevice(name string) error
+	// DeviceExists reports whether there is a device of that name.
+	DeviceExists(name string) (bool, error)
+	// Devices returns the devices whose names begin with prefix.
+	Devices(prefix string) ([]string, error)
+	// WatchRemovals sends the name of each device that goes, and "" when
+	// some may have been missed. The channel is closed when ctx ends or the
+	// watch broke.
+	WatchRemovals(ctx context.Context) (<-chan string, error)
+}
+
+// Namespace is an open network namespace.
+type Namespace interface {
+	// Inode tells namespaces apart, whatever they are called.
+	Inode() uint64
+	// Present returns an error that wraps link.ErrNoNamespace unless what it
+	// was opened by still leads to it.
+	Present() error
+	Close() error
+}
+
+// DatapathOptions say what OpenDatapath brings up.
+type DatapathOptions struct {
+	Mode     config.DatapathMode
+	Underlay link.Device
+	// Port is the UDP port of VXLAN.
+	Port uint16
+	// Dir is the instance's bpffs folder.
+	Dir    string
+	Logger *slog.Logger
+}
+
+// EndpointDevice is a veth pair to be.
+type EndpointDevice struct {
+	// Host and IfName are the names of the outer and inner end.
+	Host, IfName string
+	Namespace    Namespace
+	MAC          encap.MAC
+	Addrs        []netip.Prefix
+	MTU          int
+}

@@ -1,0 +1,158 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/cluster"
+	"github.com/ovlnet/ovl/control/cluster/member"
+	"github.com/ovlnet/ovl/control/store"
+)
+
+// serveTake hands addresses of a network of this authority out.
+func (a *Agent) serveTake(_ context.Context, r takeRequest) (takeAnswer, error) {
+	n, err := a.ownNetwork(r.Network)
+	if err != nil {
+		return takeAnswer{}, err
+	}
+	if a.handingOver.Load() {
+		return takeAnswer{}, api.Errorf(api.CodeUnreachable, "addresses of network %s are being handed to another node: try again", n.Name)
+	}
+	addrs, err := a.addresses.Allocate(n.ID, n.Subnets, r.Endpoint, r.Wanted)
+	return takeAnswer{Addrs: addrs}, err
+}
+
+func (a *Agent) serveFree(_ context.Context, r freeRequest) (freeAnswer, error) {
+	n, err := a.ownNetwork(r.Network)
+	if err != nil {
+		return freeAnswer{}, err
+	}
+	return freeAnswer{}, a.addresses.Release(n.ID, r.Endpoint)
+}
+
+// ownNetwork returns a network that this node is the authority of.
+func (a *Agent) ownNetwork(id string) (store.Network, error) {
+	t := a.tables()
+	n, ok := t.Networks[id]
+	switch {
+	case !ok:
+		return store.Network{}, api.Errorf(api.CodeNotFound, "network %s does not exist", id)
+	case n.Authority != a.self.ID:
+		return store.Network{}, api.Errorf(api.CodeElsewhere, "addresses of network %s are handed out by node %s", n.Name, nodeName(t, n.Authority))
+	}
+	return n, nil
+}
+
+// takeOverRequest makes its receiver the authority of a network.
+type takeOverRequest struct {
+	Network string          `json:"network"`
+	Leases  json.RawMessage `json:"leases"`
+}
+
+type takeOverAnswer struct{}
+
+// takeOverTime bounds one hand-over of a network.
+const takeOverTime = 2 * time.Second
+
+// handOver makes other nodes the authorities of this node's networks, so that
+// those go on having addresses when this node is gone. It hands no more out
+// from its begin on, unless it fails.
+func (a *Agent) handOver(ctx context.Context) error {
+	a.handingOver.Store(true)
+	var errs []error
+	for _, n := range a.tables().NetworksByAge() {
+		if n.Authority == a.self.ID {
+			errs = append(errs, a.handOverNetwork(ctx, n))
+		}
+	}
+	err := errors.Join(errs...)
+	if err != nil {
+		a.handingOver.Store(false)
+	}
+	return err
+}
+
+// handOverNetwork asks the live peers in turn, those first that have the
+// network. Where there is no other node at all, nobody is left to need it.
+func (a *Agent) handOverNetwork(ctx context.Context, n store.Network) error {
+	heirs := a.heirs(n)
+	if len(heirs) == 0 {
+		if len(a.tables().Nodes) <= 1 {
+			return nil
+		}
+		return api.Errorf(api.CodeUnreachable, "no other node can be reached that could hand out the addresses of network %s: --force leaves nevertheless", n.Name)
+	}
+	leases, err := a.addresses.Export(n.ID)
+	if err != nil {
+		return fmt.Errorf("leases of network %s: %w", n.Name, err)
+	}
+	var errs []error
+	for _, p := range heirs {
+		err := a.askTakeOver(ctx, p, takeOverRequest{Network: n.ID, Leases: leases})
+		if err == nil {
+			a.log.Info("network handed over", "network", n.Name, "peer", p.Name)
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("node %s: %w", p.Name, err))
+	}
+	return api.Errorf(api.CodeUnreachable, "no other node has taken over the addresses of network %s, --force leaves nevertheless: %w", n.Name, errors.Join(errs...))
+}
+
+func (a *Agent) askTakeOver(ctx context.Context, p cluster.Peer, r takeOverRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, takeOverTime)
+	defer cancel()
+	return a.cluster.Call(ctx, p.ID, callTakeOver, r, &takeOverAnswer{})
+}
+
+// heirs are the live peers, those with an endpoint on n first.
+func (a *Agent) heirs(n store.Network) []cluster.Peer {
+	has := make(map[string]bool)
+	for _, e := range a.tables().EndpointsByAge(n.ID) {
+		has[e.Node] = true
+	}
+	var with, without []cluster.Peer
+	for _, p := range a.cluster.Peers() {
+		switch {
+		case p.Status != member.Alive:
+		case has[p.ID]:
+			with = append(with, p)
+		default:
+			without = append(without, p)
+		}
+	}
+	return append(with, without...)
+}
+
+// serveTakeOver makes this node the authority of a network: the leases are on
+// its disk before the row that says so.
+func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverAnswer, error) {
+	done, err := a.gate.enter()
+	if err != nil {
+		return takeOverAnswer{}, err
+	}
+	defer done()
+	if err := a.addresses.Import(r.Network, r.Leases); err != nil {
+		return takeOverAnswer{}, err
+	}
+	rows, _, err := a.update(func(tx *store.Tx) error {
+		n, ok := a.tables().Networks[r.Network]
+		if !ok {
+			return api.Errorf(api.CodeNotFound, "network %s does not exist", r.Network)
+		}
+		n.Authority = a.self.ID
+		return tx.Put(store.TableNetwork, n.ID, n)
+	})
+	if err != nil {
+		return takeOverAnswer{}, err
+	}
+	a.log.Info("network taken over", "network", networkName(a.tables(), r.Network))
+	a.spread(ctx, rows)
+	return takeOverAnswer{}, nil
+}
+
+// reviewLeases frees leases that no endpoint has.
+func (a *Agent) reviewLeases() error { return nil }

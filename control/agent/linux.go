@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/kernel"
+	"github.com/ovlnet/ovl/datapath/link"
+	"github.com/ovlnet/ovl/datapath/probe"
+)
+
+// Linux is the Host that the process runs on, in its network namespace.
+type Linux struct{}
+
+var _ Host = Linux{}
+
+// holdName is an abstract unix socket's: those belong to a network namespace
+// and end with their process (unix(7)).
+const holdName = "@ovl-agent"
+
+// Hold binds a socket that nothing is ever sent to.
+func (Linux) Hold() (func() error, error) {
+	s, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: holdName, Net: "unixgram"})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, ErrHeld
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hold the network namespace: %w", err)
+	}
+	return s.Close, nil
+}
+
+// Underlay is link.Underlay.
+func (Linux) Underlay(advertise string) (link.Device, error) { return link.Underlay(advertise) }
+
+// OverlappingRoute is link.OverlappingRoute.
+func (Linux) OverlappingRoute(p netip.Prefix) (string, bool, error) { return link.OverlappingRoute(p) }
+
+// OpenDatapath brings up the kernel datapath. It tries first and asks why
+// only after a failure.
+func (Linux) OpenDatapath(ctx context.Context, o DatapathOptions) (datapath.Datapath, string, error) {
+	d, err := kernel.Open(ctx, kernel.Options{
+		VTEP:     o.Underlay.Addr,
+		Underlay: o.Underlay.Name,
+		Port:     o.Port,
+		Dir:      o.Dir,
+		Logger:   o.Logger,
+	})
+	if err == nil {
+		return d, reason(o.Mode), nil
+	}
+	if why := probe.Kernel(ctx, o.Dir); why.OK == probe.No {
+		return nil, "", fmt.Errorf("kernel datapath: %w: %s (%w)", datapath.ErrNotSupported, why.Reason, err)
+	}
+	return nil, "", fmt.Errorf("kernel datapath: %w", err)
+}
+
+// reason says why it is the kernel datapath.
+func reason(mode config.DatapathMode) string {
+	if mode == config.DatapathKernel {
+		return "asked for with --datapath kernel"
+	}
+	return "this host runs eBPF programs"
+}
+
+// RemoveDatapath removes the kernel datapath.
+func (Linux) RemoveDatapath(dir string) error { return kernel.Remove(dir) }
+
+// OpenNamespace is link.OpenNamed or link.OpenPID.
+func (Linux) OpenNamespace(netns string, pid int) (Namespace, error) {
+	if netns == "" {
+		return namespace(link.OpenPID(pid))
+	}
+	return namespace(link.OpenNamed(netns))
+}
+
+// namespace keeps a nil *link.Namespace from becoming a Namespace that is not
+// nil.
+func namespace(ns *link.Namespace, err error) (Namespace, error) {
+	if err != nil {
+		return nil, err
+	}
+	return ns, nil
+}
+
+// CreateEndpoint is link.CreateEndpoint.
+func (Linux) CreateEndpoint(ctx context.Context, d EndpointDevice) error {
+	ns, ok := d.Namespace.(*link.Namespace)
+	if !ok {
+		return errors.New("network namespace was not opened by this host")
+	}
+	return link.CreateEndpoint(ctx, link.EndpointSpec{
+		Host: d.Host, Namespace: ns, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs, MTU: d.MTU,
+	})
+}
+
+// CheckTAP is link.CheckTAP.
+func (Linux) CheckTAP(name string) error { return link.CheckTAP(name) }
+
+// RemoveDevice is link.Remove.
+func (Linux) RemoveDevice(name string) error { return link.Remove(name) }
+
+// DeviceExists is link.Exists.
+func (Linux) DeviceExists(name string) (bool, error) { return link.Exists(name) }
+
+// Devices is link.List.
+func (Linux) Devices(prefix string) ([]string, error) { return link.List(prefix) }
+
+// WatchRemovals is link.WatchRemovals.
+func (Linux) WatchRemovals(ctx context.Context) (<-chan string, error) {
+	return link.WatchRemovals(ctx)
+}

@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ovlnet/ovl/control/cluster"
+	"github.com/ovlnet/ovl/control/store"
+)
+
+const (
+	// upkeepInterval is how often upkeep looks at everything, changed or not.
+	upkeepInterval = 5 * time.Second
+	// joinTime bounds the first join.
+	joinTime = 10 * time.Second
+)
+
+// openCluster makes this node a member. A first join has to reach a host of
+// the cluster; a member that comes back goes on without, and keeps looking.
+func (a *Agent) openCluster(ctx context.Context, m admission) error {
+	var err error
+	a.cluster, err = cluster.Start(ctx, cluster.Options{
+		Store:      a.store,
+		Secret:     m.secret,
+		Name:       a.cfg.Name,
+		Addr:       a.underlay.Addr,
+		GossipPort: a.cfg.GossipPort,
+		SyncPort:   a.cfg.SyncPort,
+		Applied:    a.applied,
+		Handlers:   a.handlers(),
+		Interval:   a.hooks.interval,
+		Logger:     a.log,
+		Wire:       a.hooks.Wire,
+	})
+	if err != nil {
+		return err
+	}
+	// Taking over tells the peers, so there has to be a cluster first.
+	a.cluster.Handle(callTakeOver, handler(a.serveTakeOver))
+	if len(a.cfg.Join) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	err = a.cluster.Join(ctx, a.cfg.JoinAddresses())
+	switch {
+	case err != nil && m.joins:
+		return fmt.Errorf("join: %w", err)
+	case err != nil:
+		a.log.Warn("no host to join has answered; the peers on disk are looked for", "err", err)
+	}
+	return nil
+}
+
+// applied returns when the datapath carries what is in the store now.
+func (a *Agent) applied(ctx context.Context) error {
+	return a.reconciler.Wait(ctx, a.store.Snapshot().Version())
+}
+
+// spread brings rows to the peers and, as far as they answer in time, into
+// their datapaths.
+func (a *Agent) spread(ctx context.Context, rows []store.Row) {
+	reach := a.cluster.SpreadNow(ctx, rows)
+	if reach.Applied < reach.Live {
+		a.log.Warn("not every live peer has answered in time, they follow", "live", reach.Live, "applied", reach.Applied)
+	}
+}
+
+// upkeep repairs what changes of the tables leave to do for this node as an
+// authority: VNIs that two networks have, and leases without an endpoint.
+func (a *Agent) upkeep(ctx context.Context) {
+	changes, unsubscribe := a.store.Subscribe()
+	defer unsubscribe()
+	tick := time.NewTicker(upkeepInterval)
+	defer tick.Stop()
+	for {
+		if err := a.renumber(ctx); err != nil {
+			a.log.Error("upkeep", "err", err)
+		}
+		if err := a.reviewLeases(); err != nil {
+			a.log.Error("upkeep", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+		case <-tick.C:
+		}
+	}
+}
