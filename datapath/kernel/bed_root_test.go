@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -45,13 +46,28 @@ func (e *bedEndpoint) addr() netip.Addr { return e.port.Addrs[0] }
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() == 0 {
-		return
+	if os.Geteuid() != 0 {
+		skip(t, "needs root: makes network namespaces and loads eBPF programs")
 	}
+}
+
+// needTool leaves a test out on a machine without one of these programs.
+func needTool(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			skip(t, "needs "+name+" to be installed")
+		}
+	}
+}
+
+// skip leaves a test out, but in CI, which must have what every test needs.
+func skip(t *testing.T, why string) {
+	t.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatal("needs root")
+		t.Fatal(why)
 	}
-	t.Skip("needs root: makes network namespaces and loads eBPF programs")
+	t.Skip(why)
 }
 
 // newBed builds hosts with an open datapath and no network yet.
@@ -151,13 +167,18 @@ func (h *bedHost) network(vni encap.VNI, mtu int) *datapath.Network {
 // connect when all are there.
 func (b *bed) attach(host int, vni encap.VNI, addrs ...string) *bedEndpoint {
 	b.t.Helper()
+	n := len(b.hosts[host].network(vni, b.mtu).Ports) + 1
+	mac := encap.MAC{2, byte(vni >> 8), byte(vni), 0, byte(host + 1), byte(n)}
+	return b.attachMAC(host, vni, mac, addrs...)
+}
+
+// attachMAC is attach for an endpoint that wants to have that MAC.
+func (b *bed) attachMAC(host int, vni encap.VNI, mac encap.MAC, addrs ...string) *bedEndpoint {
+	b.t.Helper()
 	h := b.hosts[host]
 	name := fmt.Sprintf("%d-%d-%d", host+1, vni, len(h.network(vni, b.mtu).Ports)+1)
 	e := &bedEndpoint{Namespace: b.lab.Endpoint(name), host: h, vni: vni}
-	e.port = datapath.Port{
-		Device: "p" + name,
-		MAC:    encap.MAC{2, byte(vni >> 8), byte(vni), 0, byte(host + 1), byte(len(h.network(vni, b.mtu).Ports) + 1)},
-	}
+	e.port = datapath.Port{Device: "p" + name, MAC: mac}
 	spec := link.EndpointSpec{Host: e.port.Device, IfName: "eth0", MAC: e.port.MAC, MTU: b.mtu}
 	for _, a := range addrs {
 		p := netip.MustParsePrefix(a)

@@ -241,6 +241,9 @@ func sender(t *testing.T, ns *linktest.Namespace, device string) func([]byte) {
 	}
 }
 
+// listenFor is how long a listener waits for the last frame.
+const listenFor = 200 * time.Millisecond
+
 // listen opens a packet socket on a device and returns what reads all that it
 // has heard so far, waiting a little for the last. What the stacks of the
 // namespaces say to each other, and what this one sent, is left out.
@@ -250,7 +253,7 @@ func listen(t *testing.T, ns *linktest.Namespace, device string) func() [][]byte
 	return func() [][]byte {
 		var heard [][]byte
 		buf := make([]byte, 1<<16)
-		deadline := time.Now().Add(200 * time.Millisecond)
+		deadline := time.Now().Add(listenFor)
 		for time.Now().Before(deadline) {
 			n, from, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
 			if err != nil {

@@ -1,0 +1,321 @@
+package kernel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ovlnet/ovl/datapath"
+	dt "github.com/ovlnet/ovl/datapath/datapathtest"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// Verdicts of a tc program, linux/pkt_cls.h.
+const (
+	verdictPass     = 0xffffffff // TC_ACT_UNSPEC: to whoever comes next
+	verdictShot     = 2
+	verdictRedirect = 7
+)
+
+// frameCase is a frame that goes into a program, and what comes out of it.
+type frameCase struct {
+	name    string
+	in      []byte
+	verdict uint32
+	out     []byte // nil: as it came in
+	tunnel  bool   // out is a tunnel packet, of any source port
+}
+
+// tested is a program as BPF_PROG_TEST_RUN runs it: for a frame that came in
+// by one device of a host.
+type tested struct {
+	host    *bedHost
+	program *ebpf.Program
+	ifindex uint32
+}
+
+func newTested(t *testing.T, h *bedHost, p *ebpf.Program, device string) tested {
+	t.Helper()
+	r := tested{host: h, program: p}
+	err := h.Do(func() (err error) {
+		r.ifindex, err = ifindex(device)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// run returns the program's verdict and the frame that it leaves.
+func (r tested) run(t *testing.T, in []byte) (verdict uint32, out []byte) {
+	t.Helper()
+	// struct __sk_buff of linux/bpf.h: all zeros but the device.
+	const size, ifindexOffset = 192, 40
+	ctx := make([]byte, size)
+	binary.NativeEndian.PutUint32(ctx[ifindexOffset:], r.ifindex)
+	o := ebpf.RunOptions{Data: in, DataOut: make([]byte, len(in)+256), Context: ctx}
+	err := r.host.Do(func() (err error) {
+		verdict, err = r.program.Run(&o)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("run %s: %v", r.program, err)
+	}
+	return verdict, o.DataOut
+}
+
+func (r tested) check(t *testing.T, c frameCase) {
+	t.Helper()
+	verdict, out := r.run(t, c.in)
+	if verdict != c.verdict {
+		t.Errorf("verdict %d, want %d", int32(verdict), int32(c.verdict))
+	}
+	want := c.out
+	if want == nil {
+		want = c.in
+	}
+	if c.tunnel && len(out) > dt.OuterUDPOffset+2 {
+		port := sourcePort(out)
+		if port < 32768 || port > 60999 {
+			t.Errorf("outer source port %d, want one of 32768 to 60999", port)
+		}
+		want = dt.Patch(want, dt.OuterUDPOffset, out[dt.OuterUDPOffset:dt.OuterUDPOffset+2]...)
+	}
+	if !bytes.Equal(out, want) {
+		t.Errorf("frame\n%x, want\n%x", out, want)
+	}
+}
+
+func sourcePort(frame []byte) uint16 { return binary.BigEndian.Uint16(frame[dt.OuterUDPOffset:]) }
+
+// withTOS sets the type of service of the IPv4 packet in a frame.
+func withTOS(frame []byte, tos byte) []byte {
+	out := dt.Patch(frame, dt.OuterIPOffset+1, tos)
+	fixIPChecksum(out)
+	return out
+}
+
+// knowNeighbour spares the test the resolution of the other host's MAC.
+func knowNeighbour(t *testing.T, from *bedHost, to dt.Party) {
+	t.Helper()
+	run(t, from.Namespace, "ip", "neigh", "replace", to.Addr.String(), "lladdr", to.MAC.String(),
+		"dev", linktest.UnderlayDevice, "nud", "permanent")
+}
+
+func TestProgramFromEndpoint(t *testing.T) {
+	f := newForgedBed(t)
+	local := f.attach(0, testVNI, "10.0.0.4/24", "10.0.0.44/24", "fd00::4/64")
+	f.connect()
+	knowNeighbour(t, f.hosts[0], f.hostB)
+	r := newTested(t, f.hosts[0], f.hosts[0].dp.objs.FromEndpoint, f.a.port.Device)
+
+	a, b := f.partyA, f.partyB
+	c := dt.Party{MAC: local.port.MAC, Addr: local.addr()}
+	c2 := dt.Party{MAC: c.MAC, Addr: local.port.Addrs[1]}
+	a6 := dt.Party{MAC: a.MAC, Addr: f.a.port.Addrs[1]}
+	b6 := dt.Party{MAC: b.MAC, Addr: f.b.port.Addrs[1]}
+	toB := dt.UDP4(a, b, "hello")
+	full := dt.UDP4(a, b, string(make([]byte, f.mtu-28)))
+	probe := dt.Patch(dt.ARPRequest(a, b.Addr), 28, 0, 0, 0, 0)
+	linkLocal := netip.MustParseAddr("fe80::10:ff:fe00:201") // of B's 02:10:00:00:02:01
+	solicit := dt.Solicitation(a6, b6.Addr, a.MAC)
+	solicitLL := dt.Solicitation(a6, linkLocal, a.MAC)
+	tunnel := func(inner []byte) []byte { return dt.VXLAN(f.hostA, f.hostB, testVNI, inner) }
+
+	for _, c := range []frameCase{
+		{name: "IPv4 to another host", in: toB, verdict: verdictRedirect, out: tunnel(toB), tunnel: true},
+		{name: "IPv4 as long as the MTU", in: full, verdict: verdictRedirect, out: tunnel(full), tunnel: true},
+		{name: "IPv4 with ECN", in: withTOS(toB, 2), verdict: verdictRedirect, out: withTOS(tunnel(withTOS(toB, 2)), 2), tunnel: true},
+		{name: "IPv4 with DSCP, which stays inside", in: withTOS(toB, 0xb8), verdict: verdictRedirect, out: tunnel(withTOS(toB, 0xb8)), tunnel: true},
+		{name: "IPv4 to this host", in: dt.UDP4(a, c, "hello"), verdict: verdictRedirect},
+		{name: "IPv4 to a second address", in: dt.UDP4(a, c2, "hello"), verdict: verdictRedirect},
+		{name: "ARP for another host's", in: dt.ARPRequest(a, b.Addr), verdict: verdictRedirect, out: dt.ARPReply(b, a)},
+		{name: "ARP for this host's", in: dt.ARPRequest(a, c.Addr), verdict: verdictRedirect, out: dt.ARPReply(c, a)},
+		{name: "ARP for a second address", in: dt.ARPRequest(a, c2.Addr), verdict: verdictRedirect, out: dt.ARPReply(c2, a)},
+		{name: "ARP probe for what is taken", in: probe, verdict: verdictRedirect,
+			out: dt.ARPReply(b, dt.Party{MAC: a.MAC, Addr: netip.IPv4Unspecified()})},
+		{name: "ARP reply to another host", in: dt.ARPReply(a, b), verdict: verdictRedirect},
+		{name: "solicitation goes to the one that answers", in: solicit, verdict: verdictRedirect, out: dt.Patch(solicit, 0, b.MAC[:]...)},
+		{name: "solicitation for a link-local address", in: solicitLL, verdict: verdictRedirect, out: dt.Patch(solicitLL, 0, b.MAC[:]...)},
+		{name: "IPv6 to another host", in: dt.ICMP6(a6, b6), verdict: verdictRedirect},
+		{name: "not IP to another host", in: dt.Ethernet(a, b, 0x88b5, "raw"), verdict: verdictRedirect},
+		{name: "802.1Q to another host", in: dt.Ethernet(a, b, 0x8100, "\x00\x07\x08\x00tagged"), verdict: verdictRedirect},
+		{name: "LLC to another host", in: dt.Ethernet(a, b, 4, "\xaa\xaa\x03x"), verdict: verdictRedirect},
+	} {
+		t.Run(c.name, func(t *testing.T) { r.check(t, c) })
+	}
+	for _, c := range f.fromEndpoint() {
+		t.Run("drops "+c.name, func(t *testing.T) { f.checkDrop(t, r, c) })
+	}
+	t.Run("drops what comes by a device that is no port", func(t *testing.T) {
+		r := r
+		r.ifindex = 1
+		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropUnknownVNI})
+	})
+
+	t.Run("counts what it sends", func(t *testing.T) {
+		before := f.hosts[0].stats(t).Peers[f.hostB.Addr].Sent
+		r.run(t, toB)
+		sent := f.hosts[0].stats(t).Peers[f.hostB.Addr].Sent
+		if sent.Packets != before.Packets+1 || sent.Bytes != before.Bytes+uint64(len(toB)) {
+			t.Errorf("counted %+v after %+v, want 1 packet of %d bytes more", sent, before, len(toB))
+		}
+	})
+	t.Run("source ports", func(t *testing.T) { checkSourcePorts(t, r, toB) })
+}
+
+// checkSourcePorts wants one port for a flow, and many for many.
+func checkSourcePorts(t *testing.T, r tested, frame []byte) {
+	const flows, wanted = 64, 48
+	const innerSourcePort = 34
+	seen := map[uint16]bool{}
+	for i := range flows {
+		flow := dt.Patch(frame, innerSourcePort, 0x80, byte(i))
+		_, first := r.run(t, flow)
+		_, again := r.run(t, flow)
+		if sourcePort(first) != sourcePort(again) {
+			t.Fatalf("flow %d has source ports %d and %d", i, sourcePort(first), sourcePort(again))
+		}
+		seen[sourcePort(first)] = true
+	}
+	if len(seen) < wanted {
+		t.Errorf("%d flows have %d source ports, want %d or more", flows, len(seen), wanted)
+	}
+}
+
+// checkDrop runs a frame that the program must drop, untouched, and count.
+func (f *forgedBed) checkDrop(t *testing.T, r tested, c forgery) {
+	t.Helper()
+	f.expectDrop(t, c, func(frame []byte) {
+		if verdict, _ := r.run(t, frame); verdict != verdictShot {
+			t.Errorf("verdict %d, want %d", int32(verdict), verdictShot)
+		}
+	})
+}
+
+// TestProgramRoute is what the way to the other host does to a frame.
+func TestProgramRoute(t *testing.T) {
+	f := newForgedBed(t)
+	h := f.hosts[0]
+	r := newTested(t, h, h.dp.objs.FromEndpoint, f.a.port.Device)
+	toB := dt.UDP4(f.partyA, f.partyB, string(make([]byte, 1400-28)))
+	to := f.hostB.Addr.String() + "/32"
+
+	t.Run("drops what a narrower route does not take", func(t *testing.T) {
+		knowNeighbour(t, h, f.hostB)
+		run(t, h.Namespace, "ip", "route", "add", to, "dev", linktest.UnderlayDevice, "mtu", "1400")
+		defer run(t, h.Namespace, "ip", "route", "del", to)
+		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropTooBig})
+	})
+	t.Run("drops what has no route", func(t *testing.T) {
+		run(t, h.Namespace, "ip", "route", "add", "blackhole", to)
+		defer run(t, h.Namespace, "ip", "route", "del", to)
+		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropNoRoute})
+	})
+	t.Run("leaves an unknown neighbour to the kernel", func(t *testing.T) {
+		run(t, h.Namespace, "ip", "neigh", "flush", "dev", linktest.UnderlayDevice, "nud", "all")
+		verdict, out := r.run(t, toB)
+		want := dt.Patch(dt.VXLAN(f.hostA, f.hostB, testVNI, toB), dt.OuterUDPOffset, out[dt.OuterUDPOffset:dt.OuterUDPOffset+2]...)
+		if verdict != verdictRedirect || !bytes.Equal(out[dt.OuterIPOffset:], want[dt.OuterIPOffset:]) {
+			t.Errorf("verdict %d, frame\n%x, want %d and, but for the MACs,\n%x", verdict, out, verdictRedirect, want)
+		}
+	})
+}
+
+func TestProgramFromUnderlay(t *testing.T) {
+	f := newForgedBed(t)
+	tap := f.attachTAP(t, 0, testVNI, "10.0.0.5")
+	f.connect()
+	r := newTested(t, f.hosts[0], f.hosts[0].dp.objs.FromUnderlay, linktest.UnderlayDevice)
+
+	a, b := f.partyA, f.partyB
+	toTAP := dt.Party{MAC: tap.port.MAC, Addr: tap.addr()}
+	a6 := dt.Party{MAC: a.MAC, Addr: f.a.port.Addrs[1]}
+	b6 := dt.Party{MAC: b.MAC, Addr: f.b.port.Addrs[1]}
+	inner := dt.UDP4(b, a, "hello")
+	tunnel := func(inner []byte) []byte { return dt.VXLAN(f.hostB, f.hostA, testVNI, inner) }
+	good := tunnel(inner)
+	elsewhere := f.hostA
+	elsewhere.Addr = netip.MustParseAddr("192.0.2.77")
+	fragment := dt.Patch(good, dt.OuterIPOffset+6, 0x20, 0)
+	fixIPChecksum(fragment)
+
+	for _, c := range []frameCase{
+		{name: "IPv4 to an endpoint", in: good, verdict: verdictRedirect, out: inner},
+		{name: "congestion mark goes inside", in: withTOS(tunnel(withTOS(inner, 2)), 3), verdict: verdictRedirect, out: withTOS(inner, 3)},
+		{name: "other marks stay outside", in: withTOS(tunnel(withTOS(inner, 1)), 2), verdict: verdictRedirect, out: withTOS(inner, 1)},
+		{name: "outer DSCP stays outside", in: withTOS(good, 0xb8), verdict: verdictRedirect, out: inner},
+
+		{name: "IPv4 to a TAP goes by the vxlan device", in: tunnel(dt.UDP4(b, toTAP, "x")), verdict: verdictPass},
+		{name: "with an outer checksum", in: dt.Patch(good, dt.UDPChecksumField, 0x12, 0x34), verdict: verdictPass},
+		{name: "IPv6 inside", in: tunnel(dt.ICMP6(b6, a6)), verdict: verdictPass},
+		{name: "ARP inside", in: tunnel(dt.ARPRequest(b, a.Addr)), verdict: verdictPass},
+		{name: "not IP inside", in: tunnel(dt.Ethernet(b, a, 0x88b5, "raw")), verdict: verdictPass},
+
+		{name: "not ours: UDP to another port", in: dt.UDP4(f.hostB, f.hostA, "x"), verdict: verdictPass},
+		{name: "not ours: to another address", in: dt.VXLAN(f.hostB, elsewhere, testVNI, inner), verdict: verdictPass},
+		{name: "not ours: TCP", in: dt.Patch(good, dt.OuterIPOffset+9, 6), verdict: verdictPass},
+		{name: "not ours: ARP", in: dt.ARPRequest(f.hostB, f.hostA.Addr), verdict: verdictPass},
+		{name: "not ours: IPv6", in: dt.ICMP6(b6, a6), verdict: verdictPass},
+		{name: "the stack's to put together: fragment", in: fragment, verdict: verdictPass},
+	} {
+		t.Run(c.name, func(t *testing.T) { r.check(t, c) })
+	}
+	// Some drops are found by from_vxlan, after the stack: TestForged has
+	// them all.
+	for _, c := range f.fromUnderlay() {
+		if verdict, _ := r.run(t, c.frame); verdict == verdictPass {
+			continue
+		}
+		t.Run("drops "+c.name, func(t *testing.T) { f.checkDrop(t, r, c) })
+	}
+
+	t.Run("counts what it receives", func(t *testing.T) {
+		before := f.hosts[0].stats(t).Peers[f.hostB.Addr].Received
+		r.run(t, good)
+		got := f.hosts[0].stats(t).Peers[f.hostB.Addr].Received
+		if got.Packets != before.Packets+1 || got.Bytes != before.Bytes+uint64(len(inner)) {
+			t.Errorf("counted %+v after %+v, want 1 packet of %d bytes more", got, before, len(inner))
+		}
+	})
+}
+
+// TestProgramFromVXLAN: a test run cannot make a frame that has been in a
+// tunnel. One that has not is nobody's.
+func TestProgramFromVXLAN(t *testing.T) {
+	f := newForgedBed(t)
+	r := newTested(t, f.hosts[0], f.hosts[0].dp.objs.FromVxlan, VXLANDevice)
+	f.checkDrop(t, r, forgery{frame: dt.UDP4(f.partyB, f.partyA, "x"), want: datapath.DropEncap})
+}
+
+// TestProgramBudget bounds what the verifier has to go through: it grows with
+// every branch, limits how old a kernel may be, and is paid at each start.
+func TestProgramBudget(t *testing.T) {
+	b := newBed(t, linktest.Options{Hosts: 1}, HookAuto)
+	objs := b.hosts[0].dp.objs
+	for _, c := range []struct {
+		program *ebpf.Program
+		budget  uint32
+	}{
+		{objs.FromEndpoint, 4600},
+		{objs.FromUnderlay, 900},
+		{objs.FromVxlan, 1650},
+	} {
+		info, err := c.program.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, ok := info.VerifiedInstructions()
+		if !ok {
+			skip(t, "the kernel tells verified instructions since Linux 5.16")
+		}
+		t.Logf("%s: %d verified instructions of %d", info.Name, n, c.budget)
+		if n > c.budget {
+			t.Errorf("%s has %d verified instructions, its budget is %d: raise it only with a reason in the commit", info.Name, n, c.budget)
+		}
+	}
+}
