@@ -1,0 +1,445 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/cluster/trust"
+	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/encap"
+)
+
+// A restarted agent has its endpoints before it has met anybody.
+func TestRestart(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	one.create(api.NetworkRequest{Name: "blue"})
+	a, b := one.attach("blue", "a"), two.attach("blue", "b")
+	one.stop()
+	two.stop()
+	if err := two.start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := two.applied(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range two.host.dp().States() {
+		if len(s.Networks) != 1 || len(s.Networks[0].Ports) != 1 || len(s.Networks[0].Remotes) != 1 {
+			t.Errorf("a state without what was there before the restart was applied: %+v", s)
+		}
+	}
+	if !two.carries(a, one) || !two.carries(b, two) {
+		t.Error("host2 does not carry what it did before the restart")
+	}
+	if err := one.start(); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("both see each other again", func() bool {
+		for _, n := range l.nodes {
+			s, err := n.Status(t.Context())
+			if err != nil || s.Cluster.Alive != 2 || !s.Cluster.Converged {
+				return false
+			}
+		}
+		return true
+	})
+	c := two.attach("blue", "c")
+	if c.Addresses[0] == a.Addresses[0] || c.Addresses[0] == b.Addresses[0] || !one.carries(c, two) {
+		t.Errorf("endpoint after the restart is %+v", c)
+	}
+}
+
+// What disappeared while no agent ran is withdrawn at the start.
+func TestRestartWithdraws(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	one.create(api.NetworkRequest{Name: "blue"})
+	one.attach("blue", "a")
+	two.attach("blue", "b")
+	one.stop()
+	one.host.deleteNamespace("a")
+	if err := one.start(); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("host2 hears of it", func() bool {
+		list, err := two.EndpointList(t.Context(), "blue")
+		return err == nil && len(list) == 1
+	})
+}
+
+// The machine stops dead between two steps of an attach. After the next start
+// there is either the whole endpoint or nothing of it.
+func TestCrashInAttach(t *testing.T) {
+	for step, whole := range map[string]bool{
+		"attach addresses": false, "attach device": false, "attach row": true, "attach apply": true,
+	} {
+		t.Run(step, func(t *testing.T) {
+			l := newLab(t, 1)
+			n := l.nodes[0]
+			n.create(api.NetworkRequest{Name: "blue"})
+			n.host.addNamespace("a")
+			var state []byte
+			var devices map[string]fakeDevice
+			n.hooksAfter(step, func() {
+				state = n.stateCopy()
+				n.host.mu.Lock()
+				devices = maps.Clone(n.host.devices)
+				n.host.mu.Unlock()
+			})
+			if _, err := n.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "a"}); err != nil {
+				t.Fatal(err)
+			}
+			n.crashInto(state, devices)
+			if err := n.start(); err != nil {
+				t.Fatal(err)
+			}
+			list, err := n.EndpointList(t.Context(), "blue")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := 0
+			if whole {
+				want = 1
+			}
+			if len(list) != want || len(n.host.deviceNames()) != want {
+				t.Errorf("after the crash: endpoints %+v, devices %v; want %d of each", list, n.host.deviceNames(), want)
+			}
+			if whole {
+				return
+			}
+			if _, err := n.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "a"}); err != nil {
+				t.Errorf("attach after the crash: %v", err)
+			}
+		})
+	}
+}
+
+func TestAdmission(t *testing.T) {
+	l := newLab(t, 1)
+	one := l.nodes[0]
+	other := trust.NewSecret().Token()
+	for _, c := range []struct {
+		name string
+		set  func(c *config.Config)
+		want string
+	}{
+		{"join without a token", func(c *config.Config) { c.Join = []string{"192.0.2.1"} }, "needs a token"},
+		{"token without join", func(c *config.Config) { c.Token = other }, "--join"},
+		{"malformed token", func(c *config.Config) { c.Token, c.Join = "ovl1.abc", []string{"192.0.2.1"} }, "not a join token"},
+		{"nobody there", func(c *config.Config) { c.Token, c.Join = one.secret.Token(), []string{"192.0.2.99"} }, "192.0.2.99"},
+		{"userspace", func(c *config.Config) { c.Datapath = config.DatapathUserspace }, "not built yet"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := l.machine()
+			c.set(&n.cfg)
+			err := n.start()
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q in it", err, c.want)
+			}
+			if _, err := os.Stat(n.cfg.DataDir()); !os.IsNotExist(err) {
+				t.Errorf("a refused start has left its data folder: %v", err)
+			}
+			if n.host.pinned {
+				t.Error("a refused start has left its datapath")
+			}
+		})
+	}
+	t.Run("another cluster's token with state on disk", func(t *testing.T) {
+		one.stop()
+		one.cfg.Token, one.cfg.Join = other, []string{"192.0.2.9"}
+		if err := one.start(); !errors.Is(err, errElseward) {
+			t.Errorf("error is %v, want %v", err, errElseward)
+		}
+		if _, err := os.Stat(one.cfg.StateFile()); err != nil {
+			t.Errorf("the state is gone: %v", err)
+		}
+		one.cfg.Token = ""
+		if err := one.start(); err != nil {
+			t.Errorf("a member that finds nobody to join does not come up: %v", err)
+		}
+	})
+}
+
+func TestDatapathNotSupported(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.machine()
+	n.host.fail("OpenDatapath", errors.Join(datapath.ErrNotSupported, errors.New("no CAP_BPF")))
+	err := n.start()
+	if err == nil || !strings.Contains(err.Error(), "no CAP_BPF") || !strings.Contains(err.Error(), "not built yet") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestLeaveHandsOver(t *testing.T) {
+	l := newLab(t, 3)
+	one, two, three := l.nodes[0], l.nodes[1], l.nodes[2]
+	one.create(api.NetworkRequest{Name: "blue"})
+	a := one.attach("blue", "a")
+	c := three.attach("blue", "c")
+	report, err := one.Leave(t.Context(), api.LeaveRequest{})
+	if err != nil || len(report.Problems) > 0 {
+		t.Fatalf("leave: %v, %v", err, report.Problems)
+	}
+	select {
+	case <-one.left:
+	default:
+		t.Error("the agent does not know that it has left")
+	}
+	if left := one.host.deviceNames(); len(left) > 0 || one.host.pinned {
+		t.Errorf("left behind: devices %v, datapath %v", left, one.host.pinned)
+	}
+	if _, err := os.Stat(one.cfg.DataDir()); !os.IsNotExist(err) {
+		t.Errorf("data folder is still there: %v", err)
+	}
+	l.eventually("the others have let go of it", func() bool {
+		for _, n := range []*node{two, three} {
+			peers, err := n.Peers(t.Context())
+			if err != nil || len(peers) != 1 || n.carries(a, one) {
+				return false
+			}
+		}
+		return true
+	})
+	// host3 has an endpoint on it, so it is the heir.
+	if n, _ := findNetwork(two.tables(), "blue"); n.Authority != three.self.ID {
+		t.Errorf("authority is %s, want host3 %s", n.Authority, three.self.ID)
+	}
+	d := two.attach("blue", "d")
+	if d.Addresses[0] == c.Addresses[0] {
+		t.Errorf("address %v was handed out twice", d.Addresses[0])
+	}
+}
+
+func TestLeaveAlone(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.create(api.NetworkRequest{Name: "blue"})
+	if report, err := n.Leave(t.Context(), api.LeaveRequest{}); err != nil || len(report.Problems) > 0 {
+		t.Errorf("leave: %v, %v", err, report.Problems)
+	}
+}
+
+func TestLeaveWithoutHeir(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	one.create(api.NetworkRequest{Name: "blue"})
+	one.attach("blue", "a")
+	two.stop()
+	l.eventually("host1 sees host2 fail", func() bool {
+		s, err := one.Status(t.Context())
+		return err == nil && s.Cluster.Failed == 1
+	})
+	_, err := one.Leave(t.Context(), api.LeaveRequest{})
+	wantCode(t, err, api.CodeUnreachable)
+	if err != nil && !strings.Contains(err.Error(), "--force") {
+		t.Errorf("%q does not say what to do", err)
+	}
+	one.attach("blue", "b") // it goes on running
+	report, err := one.Leave(t.Context(), api.LeaveRequest{Force: true})
+	if err != nil || len(report.Problems) != 1 {
+		t.Errorf("forced leave: %v, %v", err, report.Problems)
+	}
+}
+
+func TestPurge(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.create(api.NetworkRequest{Name: "blue"})
+	n.attach("blue", "a")
+	n.host.addTAP("tap0")
+	n.stop()
+	letGo, err := n.host.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := purge(n.cfg, n.host); !errors.Is(err, ErrHeld) {
+		t.Errorf("purge beside another agent: %v", err)
+	}
+	if err := letGo(); err != nil {
+		t.Fatal(err)
+	}
+	if err := purge(n.cfg, n.host); err != nil {
+		t.Fatal(err)
+	}
+	if left := n.host.deviceNames(); len(left) != 1 || left[0] != "tap0" || n.host.pinned {
+		t.Errorf("left behind: devices %v, datapath %v", left, n.host.pinned)
+	}
+	for _, dir := range []string{n.cfg.DataDir(), n.cfg.RunDir()} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", dir, err)
+		}
+	}
+	if err := purge(n.cfg, n.host); err != nil {
+		t.Errorf("a second purge: %v", err)
+	}
+}
+
+// Two halves create networks with one VNI and one name; after the heal the
+// younger has another VNI and is found by its ID.
+func TestVNIConflict(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	l.hub.Partition([]string{one.self.ID}, []string{two.self.ID})
+	older := one.create(api.NetworkRequest{Name: "blue"})
+	time.Sleep(2 * time.Millisecond)
+	younger := two.create(api.NetworkRequest{Name: "blue"})
+	if older.Options[api.OptionVNI] != younger.Options[api.OptionVNI] {
+		t.Fatalf("VNIs are %v and %v", older.Options, younger.Options)
+	}
+	b := two.attach("blue", "b")
+	l.hub.Partition()
+	l.eventually("the younger network has another VNI everywhere", func() bool {
+		for _, n := range l.nodes {
+			t := n.tables()
+			if t.Networks[older.ID].VNI != encap.MinVNI || t.Networks[younger.ID].VNI != encap.MinVNI+1 {
+				return false
+			}
+		}
+		return true
+	})
+	l.eventually("its endpoint is carried under it", func() bool {
+		s, _ := two.host.dp().Last()
+		return len(s.Networks) == 1 && s.Networks[0].VNI == encap.MinVNI+1 && two.carries(b, two)
+	})
+	if n, err := two.NetworkInspect(t.Context(), "blue"); err != nil || n.ID != older.ID {
+		t.Errorf("blue is network %s, %v; want the older %s", n.ID, err, older.ID)
+	}
+	if n, err := one.NetworkInspect(t.Context(), younger.ID); err != nil || n.ID != younger.ID {
+		t.Errorf("the younger is not found by its ID: %v", err)
+	}
+	s, err := one.Status(t.Context())
+	if err != nil || !strings.Contains(strings.Join(s.Problems, "\n"), "older network") {
+		t.Errorf("status does not speak of the name that two have: %v, %v", s.Problems, err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	one.create(api.NetworkRequest{Name: "blue"})
+	one.attach("blue", "a")
+	two.attach("blue", "b")
+	one.host.dp().SetStats(datapath.Stats{
+		Drops:       map[datapath.DropReason]datapath.Counter{datapath.DropUnknownVNI: {Packets: 3, Bytes: 180}},
+		Peers:       map[netip.Addr]datapath.PeerCounter{two.host.underlay.Addr: {Sent: datapath.Counter{Packets: 5, Bytes: 500}, Received: datapath.Counter{Packets: 2, Bytes: 200}}},
+		Attachments: []datapath.Attachment{{Program: "from_underlay", Device: "eth0", Hook: "tcx/ingress"}},
+		Drift:       1,
+	})
+	l.eventually("host1 has converged", func() bool {
+		s, err := one.Status(t.Context())
+		return err == nil && s.Cluster.Converged
+	})
+	s, err := one.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Name != "host1" || s.Cluster.Size != 2 || s.Datapath.Kind != datapath.Kernel || s.Datapath.Reason == "" ||
+		s.VTEP.String() != "192.0.2.1:4789" || s.UnderlayMTU != 1500 || len(s.Problems) > 0 {
+		t.Errorf("status is %+v", s)
+	}
+	if len(s.Networks) != 1 || s.Networks[0].Local != 1 || s.Networks[0].Remote != 1 {
+		t.Errorf("networks are %+v", s.Networks)
+	}
+	if s.Counters.Drops["unknown_vni"].Packets != 3 || s.Counters.Sent.Bytes != 500 || s.Counters.Drift != 1 || len(s.Attachments) != 1 {
+		t.Errorf("counters are %+v", s.Counters)
+	}
+	if _, ok := s.Counters.Drops["source_mac"]; !ok {
+		t.Error("a drop reason that was not met is missing")
+	}
+	peers, err := one.Peers(t.Context())
+	if err != nil || len(peers) != 1 {
+		t.Fatalf("peers are %+v, %v", peers, err)
+	}
+	if p := peers[0]; p.Name != "host2" || p.State != api.PeerAlive || p.VTEP.String() != "192.0.2.2:4789" || p.Sent.Packets != 5 || p.Received.Bytes != 200 || p.Version != "test" {
+		t.Errorf("peer is %+v", p)
+	}
+	one.host.dp().Fail(datapath.PortObject(one.host.deviceNames()[0]), datapath.ErrNoDevice)
+	one.create(api.NetworkRequest{Name: "red"})
+	l.eventually("a port that is not applied is a problem", func() bool {
+		s, err := one.Status(t.Context())
+		return err == nil && len(s.Problems) == 1 && !s.Cluster.Converged
+	})
+}
+
+// Run as `ovlctl up` does it, asked over its socket.
+func TestRun(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.machine()
+	n.cfg.Root = shortDir(t)
+	ready := make(chan Ready, 1)
+	hooks := n.hooks()
+	hooks.Ready = func(r Ready) { ready <- r }
+	ended := make(chan error, 1)
+	go func() { ended <- Run(t.Context(), n.cfg, hooks) }()
+	var r Ready
+	select {
+	case r = <-ready:
+	case err := <-ended:
+		t.Fatalf("ended: %v", err)
+	}
+	if !r.Founded || r.JoinAddress.String() != "192.0.2.1:7947" || !strings.HasPrefix(r.Token, "ovl1.") {
+		t.Errorf("ready says %+v", r)
+	}
+	if err := Run(t.Context(), n.cfg, n.hooks()); !errors.Is(err, config.ErrLocked) {
+		t.Errorf("a second agent of the instance: %v", err)
+	}
+	client := api.NewClient(n.cfg)
+	if _, err := client.NetworkCreate(t.Context(), api.NetworkRequest{Name: "blue"}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := client.Status(t.Context())
+	if err != nil || s.Name != "host1" || s.PID != os.Getpid() {
+		t.Errorf("status is %+v, %v", s, err)
+	}
+	if _, err := client.Leave(t.Context(), api.LeaveRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("the agent ended with %v", err)
+	}
+	for _, dir := range []string{n.cfg.DataDir(), n.cfg.RunDir()} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", dir, err)
+		}
+	}
+}
+
+// A signal ends the agent and leaves state and datapath.
+func TestRunStops(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.machine()
+	n.cfg.Root = shortDir(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	hooks := n.hooks()
+	hooks.Ready = func(Ready) { cancel() }
+	if err := Run(ctx, n.cfg, hooks); err != nil {
+		t.Errorf("the agent ended with %v", err)
+	}
+	if !n.host.pinned || !n.host.dp().Closed() {
+		t.Errorf("datapath pinned: %v, closed: %v; want both", n.host.pinned, n.host.dp().Closed())
+	}
+	if s, err := store.Open(n.cfg.StateFile(), store.Options{}); err != nil {
+		t.Errorf("state: %v", err)
+	} else if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// shortDir is a folder whose name leaves room for that of a unix socket.
+func shortDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "ovl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
