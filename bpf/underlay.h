@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Packets from the underlay: whether they are ours, who sent them, and to
- * which endpoint they go. What is not VXLAN for this host passes untouched.
+ * which endpoint they go. What is not VXLAN for this host passes untouched, to
+ * whoever comes next: with TC_ACT_OK the host's other programs on the device
+ * would never see it.
  */
 #ifndef OVL_UNDERLAY_H
 #define OVL_UNDERLAY_H
@@ -56,14 +58,14 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	__u8 tos;
 
 	if (!cfg || ctx->protocol != bpf_htons(ETH_P_IP) || ctx->vlan_present)
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 	eth = frame(ctx, ETH_HLEN + sizeof(*ip));
 	if (!eth)
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 	ip = (void *)(eth + 1);
 	if (ip->daddr != addr4(cfg->vtep) || ip->protocol != IPPROTO_UDP || ip->ihl != 5 ||
 	    (ip->frag_off & bpf_htons(OVL_IP_FRAG)))
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 
 	/* From here on it is UDP to the VTEP. The frame may be padded: what
 	 * counts is what IP says. GSO packets are as long as they are.
@@ -74,7 +76,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	if (!h)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	if (h->outer.udp.dest != bpf_htons(cfg->vxlan_port))
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 	if (!ctx->gso_size && bpf_ntohs(h->outer.ip.tot_len) < OVL_ENCAP_LEN)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	h = frame(ctx, sizeof(*h));
@@ -100,7 +102,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	    ctx->len < sizeof(*h) + sizeof(struct ipv6hdr))
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	if (h->inner.h_proto != bpf_htons(ETH_P_IP) || h->outer.udp.check)
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 
 	copy_eth(&inner_eth, &h->inner);
 	tos = h->outer.ip.tos;
@@ -121,7 +123,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	 * say how to the stack.
 	 */
 	if (to->flags & OVL_PORT_TAP)
-		return TC_ACT_OK;
+		return TC_ACT_UNSPEC;
 
 	peer = from->peer;
 	reason = strip(ctx, &inner_eth, tos);
