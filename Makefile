@@ -34,7 +34,7 @@ build: ## build bin/ovlctl, one static binary
 
 .PHONY: generate
 generate: ## compile the BPF programs and regenerate their Go bindings
-	@.ci/need $(CLANG) $(LLVM_STRIP)
+	@.ci/need $(CLANG) $(LLVM_STRIP) /usr/include/bpf/bpf_helpers.h /usr/include/linux/bpf.h
 	$(GO) generate ./bpf/...
 
 .PHONY: bpffs
