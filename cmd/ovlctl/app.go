@@ -36,7 +36,10 @@ type readyFunc func(joinAt netip.AddrPort, token string)
 type app struct {
 	host
 	instance string
+	// output is what -o asked for, if anything; fallback is the command's
+	// own form.
 	output   format
+	fallback format
 }
 
 // newRoot returns the whole tree of commands.
@@ -99,7 +102,7 @@ func (a *app) config() (config.Config, error) {
 }
 
 // usageTemplate is cobra's, with the examples at the end, where the eye falls.
-const usageTemplate = `Usage:{{if .Runnable}}
+const usageTemplate = `Usage:{{if and .Runnable (not .HasAvailableSubCommands)}}
   {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
   {{.CommandPath}} COMMAND
 

@@ -66,7 +66,7 @@ be attached to several networks, each time with another --ifname.`,
 	fs.StringVar(&r.IfName, "ifname", "", "`name` of the interface inside the namespace (default eth0)")
 	addValues(fs, &r.IPs, "ip", "`IP` to have (default: the next free one)", parseAddr)
 	addMAC(fs, &r.MAC, "mac", "`MAC` to have (default: one made from the endpoint's ID)")
-	fs.StringArrayVar(&r.Aliases, "alias", nil, "one more `name` in this network (repeatable)")
+	fs.StringArrayVar(&r.Aliases, "alias", nil, "one more `name` in this network; repeatable")
 	addPairs(fs, &r.Labels, "label", "`KEY=VALUE` to keep with the endpoint", parseText)
 	completeFlag(cmd, "netns", a.completeNamespaces)
 	a.outputFlag(cmd, formatTable)

@@ -76,7 +76,8 @@ func (a *app) down(ctx context.Context, c config.Config, force bool) (api.LeaveR
 	case lockErr != nil:
 		return report, lockErr
 	case held:
-		return report, fmt.Errorf("%w; process %d runs the instance but does not answer: end it (kill %d), then run down again", err, pid, pid)
+		return report, api.Errorf(api.CodeAgentUnreachable,
+			"%w: process %d runs the instance but does not answer: end it (kill %d), then run down again", api.ErrUnreachable, pid, pid)
 	case a.euid() != 0:
 		return report, api.Errorf(api.CodeUnsupported, "down needs root: it removes programs and interfaces from the kernel")
 	}

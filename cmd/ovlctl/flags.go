@@ -17,7 +17,7 @@ import (
 
 // addValues defines a flag that can be repeated.
 func addValues[T any](fs *pflag.FlagSet, to *[]T, flag, text string, parse func(string) (T, error)) {
-	fs.Func(flag, text+" (repeatable)", func(s string) error {
+	fs.Func(flag, text+"; repeatable", func(s string) error {
 		v, err := parse(s)
 		if err == nil {
 			*to = append(*to, v)
@@ -28,7 +28,7 @@ func addValues[T any](fs *pflag.FlagSet, to *[]T, flag, text string, parse func(
 
 // addPairs defines a repeatable flag KEY=VALUE.
 func addPairs[T any](fs *pflag.FlagSet, to *map[string]T, flag, text string, parse func(string) (T, error)) {
-	fs.Func(flag, text+" (repeatable)", func(s string) error {
+	fs.Func(flag, text+"; repeatable", func(s string) error {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok || key == "" {
 			return fmt.Errorf("it is not of the form KEY=VALUE")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,18 +43,14 @@ func (f *format) Type() string { return "format" }
 func (a *app) outputFlag(cmd *cobra.Command, f format) {
 	cmd.Flags().VarP(&a.output, "output", "o", "table for people, json or yaml for programs")
 	cmd.Flags().Lookup("output").DefValue = string(f)
-	cmd.PreRun = func(*cobra.Command, []string) {
-		if a.output == "" {
-			a.output = f
-		}
-	}
+	cmd.PreRun = func(*cobra.Command, []string) { a.fallback = f }
 	completeFlag(cmd, "output", cobra.FixedCompletions([]string{"table", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // print writes v in the form that -o asks for; table writes the one for
 // people, cells separated by tabs.
 func (a *app) print(v any, table func(io.Writer)) error {
-	switch a.output {
+	switch cmp.Or(a.output, a.fallback) {
 	case formatJSON:
 		e := json.NewEncoder(a.stdout)
 		e.SetIndent("", "    ")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -57,7 +58,10 @@ addressPool (default 10.0.0.0/8), subnetBits (24), logLevel and logFormat.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := cmd.Flags()
-	fs.StringSliceVar(&flags.Join, "join", nil, "`ADDR`[,ADDR…] of hosts of the cluster, each with its sync port unless that is 7947")
+	fs.Func("join", "`ADDR[,ADDR…]` of hosts of the cluster, each with its sync port unless that is 7947", func(s string) error {
+		flags.Join = append(flags.Join, strings.Split(s, ",")...)
+		return nil
+	})
 	fs.StringVar(&flags.Token, "token", "", "`token` that admits to the cluster")
 	fs.StringVar(&flags.TokenFile, "token-file", "", "`file` that holds the token")
 	fs.StringVar(&flags.Name, "name", "", "`name` of this host in the cluster (default: the hostname)")

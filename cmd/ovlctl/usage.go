@@ -75,6 +75,7 @@ func args(min int, names ...string) cobra.PositionalArgs {
 // it does not have, it is refused.
 func group(cmd *cobra.Command) {
 	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			var names []string

@@ -65,6 +65,9 @@ func (f *Fake) Attach(_ context.Context, r api.AttachRequest) (api.Endpoint, err
 	}
 	f.made++
 	f.endpoints = append(f.endpoints, e)
+	slices.SortFunc(f.endpoints, func(a, b api.Endpoint) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Name, b.Name))
+	})
 	return e, nil
 }
 
@@ -110,7 +113,7 @@ func (f *Fake) endpoint(ref, networkRef string) (api.Endpoint, error) {
 		}
 		eps = f.on(n.id)
 	}
-	eps = slices.DeleteFunc(slices.Clone(eps), func(e api.Endpoint) bool { return !matches(ref, e.Name, e.ID) })
+	eps = find(eps, ref, func(e api.Endpoint) (string, string) { return e.Name, e.ID })
 	switch len(eps) {
 	case 0:
 		return api.Endpoint{}, api.Errorf(api.CodeNotFound, "endpoint %s does not exist", ref)

@@ -124,7 +124,21 @@ func (f *Fake) on(networkID string) []api.Endpoint {
 // id returns the n-th ID of a kind, which has 32 digits like a real one.
 func id(kind string, n int) string { return fmt.Sprintf("%s%07d%s", kind, n, strings.Repeat("0", 24)) }
 
-// matches is the rule of Backend for references.
-func matches(ref, name, id string) bool {
-	return ref == name || len(ref) >= api.MinRef && strings.HasPrefix(id, ref)
+// find returns what ref refers to, by the rule of Backend: names win over the
+// beginning of IDs.
+func find[T any](all []T, ref string, key func(T) (name, id string)) []T {
+	var named, begun []T
+	for _, v := range all {
+		name, id := key(v)
+		switch {
+		case name == ref:
+			named = append(named, v)
+		case len(ref) >= api.MinRef && strings.HasPrefix(id, ref):
+			begun = append(begun, v)
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	return begun
 }

@@ -72,12 +72,15 @@ func (f *Fake) NetworkRemove(_ context.Context, ref string) error {
 }
 
 func (f *Fake) network(ref string) (network, error) {
-	for _, n := range f.networks {
-		if matches(ref, n.Name, n.id) {
-			return n, nil
-		}
+	found := find(f.networks, ref, func(n network) (string, string) { return n.Name, n.id })
+	switch len(found) {
+	case 0:
+		return network{}, api.Errorf(api.CodeNotFound, "network %s does not exist", ref)
+	case 1:
+		return found[0], nil
+	default:
+		return network{}, api.Errorf(api.CodeAmbiguous, "%s begins the IDs of networks %s and %s", ref, found[0].Name, found[1].Name)
 	}
-	return network{}, api.Errorf(api.CodeNotFound, "network %s does not exist", ref)
 }
 
 func (f *Fake) describe(n network) api.Network {
