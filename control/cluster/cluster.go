@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ovlnet/ovl/control/cluster/member"
@@ -99,6 +100,7 @@ type Cluster struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	left      atomic.Bool // Leave has begun
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -176,6 +178,7 @@ func (c *Cluster) goDo(f func()) {
 // What ctx cuts off costs the others only delay, or shows this host as failed.
 // Close comes after it.
 func (c *Cluster) Leave(ctx context.Context) error {
+	c.left.Store(true)
 	c.pushMissing(ctx)
 	var errs []error
 	if err := c.members.Leave(ctx); err != nil {
@@ -196,6 +199,7 @@ func (c *Cluster) Close() error {
 		// channel of events.
 		c.closeErr = c.members.Close()
 		c.wg.Wait()
+		c.keepPeers()
 		if err := c.transport.Close(); err != nil {
 			c.closeErr = errors.Join(c.closeErr, fmt.Errorf("close sync port: %w", err))
 		}

@@ -5,8 +5,8 @@ package cluster
 //
 //   - no row of an event waits to be merged,
 //   - every hint has been followed up: what it announced has been seen,
-//   - every peer that came, or came back, has been compared with, or left to
-//     the others in a large burst of returns,
+//   - every peer that came, or came back, has been compared with, or was left
+//     to other hosts in a large cluster,
 //   - what each live peer last said to have seen is covered by what this host
 //     has seen, and at least one has spoken since it came.
 //

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 
 	"github.com/ovlnet/ovl/control/cluster/member"
@@ -9,7 +10,7 @@ import (
 )
 
 // runEvents takes what the gossip tells, until it is closed. It writes nothing
-// to disk itself for a message: a disk that is slow must not hide a failure.
+// to disk itself: a disk that is slow must not hide a failure.
 func (c *Cluster) runEvents() {
 	for e := range c.members.Events() {
 		switch e.Kind {
@@ -26,21 +27,28 @@ func (c *Cluster) runEvents() {
 }
 
 func (c *Cluster) takeMember(m member.Member) {
-	returned, moved := c.peers.see(m)
+	returned := c.peers.see(m)
 	switch {
 	case returned:
 		c.log.Info("peer is alive", "peer", m.Name, "node", m.ID, "addr", m.Addr)
-		c.syncer.greet(m.ID)
+		if c.greets() {
+			c.syncer.greet(m.ID)
+		}
 	case m.Status != member.Alive:
 		c.log.Info("peer is gone", "peer", m.Name, "node", m.ID, "status", m.Status)
 		c.syncer.forget(m.ID)
 	}
-	if moved {
-		if err := savePeers(c.store, c.peers.with(member.Alive, member.Failed)); err != nil {
-			c.log.Warn("a restart may not find every peer", "err", err)
-		}
-	}
 	c.checkNames()
+}
+
+// greeters is how many hosts of a large cluster compare tables at once with
+// one that came; the others hear of it by event or in their next rounds.
+const greeters = 8
+
+// greets rolls the dice whether this host is one of them.
+func (c *Cluster) greets() bool {
+	n := len(c.peers.with(member.Alive))
+	return n <= greeters || rand.N(n) < greeters
 }
 
 func (c *Cluster) takeMessage(payload []byte) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ovlnet/ovl/control/cluster/rpc"
 	"github.com/ovlnet/ovl/control/cluster/trust"
+	"github.com/ovlnet/ovl/control/store"
 )
 
 // ErrSelf: the address leads back to this host.
@@ -65,6 +66,10 @@ func (c *Cluster) joinAt(ctx context.Context, addr netip.AddrPort) error {
 	}
 	if _, err := c.members.Join(ctx, []netip.AddrPort{seed.Gossip}); err != nil {
 		return fmt.Errorf("%s answers, but its gossip port %s does not: %w", addr, seed.Gossip, err)
+	}
+	// The seed has the node row; the others would wait for their next round.
+	if row, ok := c.store.Snapshot().Get(store.TableNode, c.local.ID); ok {
+		c.Spread(ctx, []store.Row{row})
 	}
 	return nil
 }

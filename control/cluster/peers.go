@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"encoding/json"
-	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -45,8 +43,9 @@ type peer struct {
 type peers struct {
 	start time.Time
 
-	mu   sync.Mutex
-	byID map[string]*peer
+	mu      sync.Mutex
+	byID    map[string]*peer
+	unsaved bool // addresses have changed since they were last kept
 }
 
 func newPeers(known []member.Member) *peers {
@@ -58,8 +57,8 @@ func newPeers(known []member.Member) *peers {
 }
 
 // see takes in what the gossip says, and reports whether the peer has come (or
-// come back) to life by it, and whether its addresses are news.
-func (p *peers) see(m member.Member) (returned, moved bool) {
+// come back) to life by it.
+func (p *peers) see(m member.Member) (returned bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old, ok := p.byID[m.ID]
@@ -68,8 +67,10 @@ func (p *peers) see(m member.Member) (returned, moved bool) {
 		p.byID[m.ID] = old
 	}
 	returned = m.Status == member.Alive && (old.Status != member.Alive || old.Incarnation != m.Incarnation)
-	moved = old.Sync() != m.Sync() || old.Gossip() != m.Gossip() || old.Name != m.Name ||
-		(old.Status == member.Left) != (m.Status == member.Left)
+	if old.Sync() != m.Sync() || old.Gossip() != m.Gossip() || old.Name != m.Name ||
+		(old.Status == member.Left) != (m.Status == member.Left) {
+		p.unsaved = true
+	}
 	if old.Status != m.Status || old.Incarnation != m.Incarnation {
 		old.since = time.Now()
 	}
@@ -77,7 +78,7 @@ func (p *peers) see(m member.Member) (returned, moved bool) {
 		old.heard = nil
 	}
 	old.Member = m
-	return returned, moved
+	return returned
 }
 
 // synced notes that tables were compared, and what the peer has seen.
@@ -180,54 +181,4 @@ func (c *Cluster) Peers() []Peer {
 	}
 	slices.SortFunc(out, func(a, b Peer) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return out
-}
-
-// metaPeers is where the addresses of the others are kept, on this host only,
-// so that it finds them again after a restart.
-const metaPeers = "cluster.peers"
-
-// savedPeer is one of them on disk.
-type savedPeer struct {
-	ID     string         `json:"id"`
-	Name   string         `json:"name"`
-	Gossip netip.AddrPort `json:"gossip"`
-	Sync   netip.AddrPort `json:"sync"`
-}
-
-func savePeers(s *store.Store, members []member.Member) error {
-	list := make([]savedPeer, 0, len(members))
-	for _, m := range members {
-		list = append(list, savedPeer{m.ID, m.Name, m.Gossip(), m.Sync()})
-	}
-	b, err := json.Marshal(list)
-	if err == nil {
-		err = s.SetMeta(metaPeers, b)
-	}
-	if err != nil {
-		return fmt.Errorf("keep the peers' addresses: %w", err)
-	}
-	return nil
-}
-
-// loadPeers returns the peers on disk, as failed until they are heard.
-func loadPeers(s *store.Store) ([]member.Member, error) {
-	b, ok, err := s.GetMeta(metaPeers)
-	if err != nil || !ok {
-		return nil, err
-	}
-	var list []savedPeer
-	if err := json.Unmarshal(b, &list); err != nil {
-		return nil, fmt.Errorf("the peers' addresses on disk: %w", err)
-	}
-	var out []member.Member
-	for _, p := range list {
-		out = append(out, member.Member{
-			Local: member.Local{
-				ID: p.ID, Name: p.Name, Addr: p.Sync.Addr(),
-				GossipPort: p.Gossip.Port(), SyncPort: p.Sync.Port(),
-			},
-			Status: member.Failed,
-		})
-	}
-	return out, nil
 }

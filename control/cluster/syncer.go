@@ -114,6 +114,7 @@ func (c *Cluster) runSyncer() {
 				c.startExchange(id)
 			}
 			c.collect()
+			c.keepPeers()
 		case <-retry.C:
 			c.startUrgent()
 		case <-c.syncer.kick:
