@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 
 	"go.etcd.io/bbolt"
 )
@@ -52,6 +53,19 @@ func (s *Store) ReadBucket(bucket string) (map[string][]byte, error) {
 		})
 	})
 	return out, err
+}
+
+// Buckets returns the names of the local buckets that begin with prefix.
+func (s *Store) Buckets(prefix string) ([]string, error) {
+	var names []string
+	err := s.view(func(db *bbolt.Tx) error {
+		c := db.Bucket(bucketLocal).Cursor()
+		for k, _ := c.Seek([]byte(prefix)); k != nil && strings.HasPrefix(string(k), prefix); k, _ = c.Next() {
+			names = append(names, string(k))
+		}
+		return nil
+	})
+	return names, err
 }
 
 // UpdateBucket changes several keys of a local bucket as one transaction; nil

@@ -1,0 +1,23 @@
+package ipam
+
+import "errors"
+
+// Why an address cannot be had. The text of the error that wraps one of these
+// names the address and who has it, or what rule it breaks.
+var (
+	ErrTaken     = errors.New("address is taken")
+	ErrOutside   = errors.New("address is outside the network's subnets")
+	ErrGateway   = errors.New("address is the gateway's")
+	ErrAux       = errors.New("address is an auxiliary one")
+	ErrReserved  = errors.New("address is reserved")
+	ErrExhausted = errors.New("no address left")
+	// ErrFamily: an address family was asked for of which the network has no
+	// subnet, or two addresses that one endpoint cannot have.
+	ErrFamily = errors.New("address family not available")
+	// ErrLeased: the endpoint has a lease of other addresses than it asks for.
+	ErrLeased = errors.New("endpoint has other addresses")
+	// ErrSubnet: a subnet's description contradicts itself.
+	ErrSubnet = errors.New("bad subnet")
+	// ErrImport: leases that another node handed over are not well-formed.
+	ErrImport = errors.New("bad leases")
+)
