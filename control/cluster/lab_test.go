@@ -110,6 +110,11 @@ func (l *lab) cluster(n int) []*node {
 
 func (n *node) up() {
 	n.lab.t.Helper()
+	n.upWith(n.lab.hub.Wire(n.addr))
+}
+
+func (n *node) upWith(wire Wire) {
+	n.lab.t.Helper()
 	s, err := store.Open(n.path, store.Options{NodeID: n.id, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		n.lab.t.Fatalf("open store of %s: %v", n.opt.Name, err)
@@ -120,7 +125,7 @@ func (n *node) up() {
 		n.lab.t.Fatalf("node row of %s: %v", n.opt.Name, err)
 	}
 	o := n.opt
-	o.Store, o.Addr, o.Wire, o.Logger = s, n.addr, n.lab.hub.Wire(n.addr), slog.New(slog.DiscardHandler)
+	o.Store, o.Addr, o.Wire, o.Logger = s, n.addr, wire, slog.New(slog.DiscardHandler)
 	if n.Cluster, err = Start(context.Background(), o); err != nil {
 		n.lab.t.Fatalf("start %s: %v", n.opt.Name, err)
 	}

@@ -33,8 +33,9 @@ type Hub struct {
 
 	mu          sync.Mutex
 	rand        *rand.Rand
-	hosts       map[string]*host // by node ID, the last one with it
-	side        map[string]int   // by node ID; hosts of different sides do not reach each other
+	hosts       map[string]*host         // by node ID, the last one with it
+	listening   map[netip.AddrPort]*host // by sync address
+	side        map[string]int           // by node ID; hosts of different sides do not reach each other
 	eventLoss   float64
 	requestLoss float64
 	requests    int
@@ -62,10 +63,11 @@ func NewHub(o Options) *Hub {
 		o.FailAfter = 4 * time.Second
 	}
 	return &Hub{
-		opt:   o,
-		rand:  rand.New(rand.NewPCG(o.Seed, 0)),
-		hosts: make(map[string]*host),
-		side:  make(map[string]int),
+		opt:       o,
+		rand:      rand.New(rand.NewPCG(o.Seed, 0)),
+		hosts:     make(map[string]*host),
+		listening: make(map[netip.AddrPort]*host),
+		side:      make(map[string]int),
 	}
 }
 
@@ -158,8 +160,32 @@ func (h *Hub) failLocked(p *host, id string) {
 // returnLocked makes p notice that a host it called failed is there again.
 func (h *Hub) returnLocked(p *host, id string) {
 	if q := h.hosts[id]; p.members[id].Status == member.Failed && h.reachLocked(p, q) {
-		h.meetLocked(p, q)
+		h.mergeLocked(p, q)
 	}
+}
+
+// mergeLocked makes everyone on p's side meet everyone on q's.
+func (h *Hub) mergeLocked(p, q *host) {
+	theirs := h.circleLocked(q)
+	for _, a := range h.circleLocked(p) {
+		for _, b := range theirs {
+			if h.reachLocked(a, b) {
+				h.meetLocked(a, b)
+				h.meetLocked(b, a)
+			}
+		}
+	}
+}
+
+// circleLocked is who p believes to be alive, itself included.
+func (h *Hub) circleLocked(p *host) []*host {
+	var out []*host
+	for id, m := range p.members {
+		if q := h.hosts[id]; m.Status == member.Alive && q != nil {
+			out = append(out, q)
+		}
+	}
+	return out
 }
 
 // lostLocked rolls the dice.

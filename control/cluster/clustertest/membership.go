@@ -35,33 +35,13 @@ func (m *membership) Join(ctx context.Context, addrs []netip.AddrPort) (int, err
 				continue
 			}
 			met++
-			// Everyone here meets everyone there.
-			theirs := h.circleLocked(q)
-			for _, a := range h.circleLocked(m.host) {
-				for _, b := range theirs {
-					if h.reachLocked(a, b) {
-						h.meetLocked(a, b)
-						h.meetLocked(b, a)
-					}
-				}
-			}
+			h.mergeLocked(m.host, q)
 		}
 	}
 	if met == 0 {
 		return 0, fmt.Errorf("no gossip at %v", addrs)
 	}
 	return met, nil
-}
-
-// circleLocked is who p believes to be alive, itself included.
-func (h *Hub) circleLocked(p *host) []*host {
-	var out []*host
-	for id, m := range p.members {
-		if q := h.hosts[id]; m.Status == member.Alive && q != nil {
-			out = append(out, q)
-		}
-	}
-	return out
 }
 
 func (m *membership) Publish(payload []byte) error {

@@ -35,6 +35,9 @@ func (w *Wire) Transport(nodeID string) (rpc.Transport, error) {
 		stopped: make(chan struct{}),
 		members: make(map[string]member.Member),
 	}
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	w.hub.listening[w.host.sync] = w.host
 	return &transport{w.host}, nil
 }
 
@@ -116,13 +119,12 @@ func (h *Hub) accept(from *host, addr netip.AddrPort) (*host, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.requests++
-	for _, to := range h.hosts {
-		if to.sync == addr && to.handler != nil && h.connectedLocked(from, to) && !h.lostLocked(h.requestLoss) {
-			to.running.Add(1)
-			return to, true
-		}
+	to, ok := h.listening[addr]
+	if !ok || to.handler == nil || !h.connectedLocked(from, to) || h.lostLocked(h.requestLoss) {
+		return nil, false
 	}
-	return nil, false
+	to.running.Add(1)
+	return to, true
 }
 
 // answers reports whether an answer gets back.
