@@ -66,12 +66,12 @@ func ovlctl() int {
 	}, os.Args[1:])
 }
 
-func runFake(ctx context.Context, c config.Config, ready readyFunc) error {
+func runFake(ctx context.Context, c config.Config, ready readyFunc) (err error) {
 	lock, err := config.Acquire(c)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	l, err := api.Listen(lock)
 	if err != nil {
 		return err
@@ -96,12 +96,12 @@ func runFake(ctx context.Context, c config.Config, ready readyFunc) error {
 	return api.NewServer(fake, api.ServerOptions{Version: "v0.1.0"}).Serve(ctx, l)
 }
 
-func purgeFake(_ context.Context, c config.Config) error {
+func purgeFake(_ context.Context, c config.Config) (err error) {
 	lock, err := config.Acquire(c)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
+	defer func() { err = errors.Join(err, lock.Release()) }()
 	if text := os.Getenv(envPurge); text != "" {
 		err = errors.New(text)
 	}

@@ -101,9 +101,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	if err := srv.Shutdown(limit); err != nil {
 		cancel()
-		srv.Close()
+		err = srv.Close()
+		s.opts.Logger.Warn("requests cut off", "err", err)
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("API socket: %w", err)
+	}
 	return nil
 }
 

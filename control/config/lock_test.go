@@ -22,8 +22,15 @@ func locked(t *testing.T) (config.Config, *config.Lock) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Release() })
+	t.Cleanup(func() { release(t, l) })
 	return c, l
+}
+
+func release(t *testing.T, l *config.Lock) {
+	t.Helper()
+	if err := l.Release(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestLockIsHeldOnce(t *testing.T) {
@@ -49,7 +56,7 @@ func TestLockIsHeldOnce(t *testing.T) {
 	if err != nil {
 		t.Fatalf("Acquire after Release: %v", err)
 	}
-	again.Release()
+	release(t, again)
 }
 
 func TestRemoveRunDir(t *testing.T) {
@@ -83,7 +90,7 @@ func TestWaitReleased(t *testing.T) {
 	if err := l.RemoveRunDir(); err != nil {
 		t.Fatal(err)
 	}
-	l.Release()
+	release(t, l)
 	if err := <-released; err != nil {
 		t.Errorf("after release: %v", err)
 	}
@@ -114,7 +121,7 @@ func TestLockAgainstRemoval(t *testing.T) {
 				taken++
 				holders.Unlock()
 				err = l.RemoveRunDir()
-				l.Release()
+				release(t, l)
 				if err != nil {
 					t.Error(err)
 					return
