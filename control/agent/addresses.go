@@ -33,8 +33,9 @@ const addressTime = 700 * time.Millisecond
 // takeRequest asks for the addresses of an endpoint to be.
 type takeRequest struct {
 	Network string `json:"network"`
-	// Endpoint and Node are IDs.
+	// Endpoint and Node are IDs; Name is the endpoint's, for messages.
 	Endpoint string       `json:"endpoint"`
+	Name     string       `json:"name"`
 	Node     string       `json:"node"`
 	Wanted   []netip.Addr `json:"wanted,omitempty"`
 }
@@ -80,7 +81,7 @@ func handler[Req, Res any](f func(context.Context, Req) (Res, error)) cluster.Ha
 // authority's disk when it returns.
 func (a *Agent) takeAddresses(ctx context.Context, n store.Network, e store.Endpoint, wanted []netip.Addr) ([]netip.Prefix, error) {
 	var answer takeAnswer
-	err := a.askAuthority(ctx, n, callTake, takeRequest{Network: n.ID, Endpoint: e.ID, Node: e.Node, Wanted: wanted}, &answer)
+	err := a.askAuthority(ctx, n, callTake, takeRequest{Network: n.ID, Endpoint: e.ID, Name: e.Name, Node: e.Node, Wanted: wanted}, &answer)
 	return answer.Addrs, err
 }
 

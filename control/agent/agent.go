@@ -56,8 +56,9 @@ type Hooks struct {
 	// afterStep is called between the steps of a change, for tests that cut
 	// it off there.
 	afterStep func(step string)
-	// interval is that of anti-entropy and upkeep; for tests.
-	interval time.Duration
+	// interval is that of anti-entropy and of upkeep, and leaseGrace how long
+	// a lease may be without an endpoint: shorter in tests.
+	interval, leaseGrace time.Duration
 }
 
 // Ready is what there is to tell the operator when the agent is up.
@@ -93,6 +94,8 @@ type Agent struct {
 	cluster    *cluster.Cluster
 	claims     claims
 	gate       gate
+	// reviewing is held while leases and who their authority is may differ.
+	reviewing sync.Mutex
 	// handingOver: no addresses are handed out any more.
 	handingOver atomic.Bool
 

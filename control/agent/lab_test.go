@@ -84,7 +84,8 @@ func (n *node) hooks() Hooks {
 		Host:     n.host,
 		Wire:     n.lab.hub.Wire(n.host.underlay.Addr),
 		Logger:   log,
-		interval: 100 * time.Millisecond,
+		interval:   100 * time.Millisecond,
+		leaseGrace: 300 * time.Millisecond,
 	}
 }
 

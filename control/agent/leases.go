@@ -1,15 +1,19 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/cluster"
 	"github.com/ovlnet/ovl/control/cluster/member"
+	"github.com/ovlnet/ovl/control/ipam"
+	"github.com/ovlnet/ovl/control/reconcile"
 	"github.com/ovlnet/ovl/control/store"
 )
 
@@ -22,8 +26,31 @@ func (a *Agent) serveTake(_ context.Context, r takeRequest) (takeAnswer, error) 
 	if a.handingOver.Load() {
 		return takeAnswer{}, api.Errorf(api.CodeUnreachable, "addresses of network %s are being handed to another node: try again", n.Name)
 	}
-	addrs, err := a.addresses.Allocate(n.ID, n.Subnets, r.Endpoint, r.Wanted)
-	return takeAnswer{Addrs: addrs}, err
+	addrs, err := a.addresses.Allocate(n.ID, ipamSubnets(n), ipam.Request{
+		Endpoint: r.Endpoint, Name: r.Name, Node: r.Node, Wanted: r.Wanted,
+	})
+	return takeAnswer{Addrs: addrs}, addressError(n, err)
+}
+
+// addressError gives the allocator's refusals their meaning for the caller.
+func addressError(n store.Network, err error) error {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	code := api.CodeInternal
+	switch {
+	case err == nil:
+		return nil
+	case is(ipam.ErrTaken, ipam.ErrGateway, ipam.ErrAux):
+		code = api.CodeTaken
+	case is(ipam.ErrOutside, ipam.ErrReserved, ipam.ErrFamily):
+		code = api.CodeInvalid
+	case is(ipam.ErrExhausted):
+		code = api.CodeExhausted
+	case is(ipam.ErrLeased):
+		code = api.CodeExists
+	}
+	return api.Errorf(code, "network %s: %w", n.Name, err)
 }
 
 func (a *Agent) serveFree(_ context.Context, r freeRequest) (freeAnswer, error) {
@@ -49,8 +76,9 @@ func (a *Agent) ownNetwork(id string) (store.Network, error) {
 
 // takeOverRequest makes its receiver the authority of a network.
 type takeOverRequest struct {
-	Network string          `json:"network"`
-	Leases  json.RawMessage `json:"leases"`
+	Network string `json:"network"`
+	// Leases are those that ipam.Allocator.Export returned.
+	Leases json.RawMessage `json:"leases"`
 }
 
 type takeOverAnswer struct{}
@@ -135,6 +163,8 @@ func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverA
 		return takeOverAnswer{}, err
 	}
 	defer done()
+	a.reviewing.Lock()
+	defer a.reviewing.Unlock()
 	if err := a.addresses.Import(r.Network, r.Leases); err != nil {
 		return takeOverAnswer{}, err
 	}
@@ -154,5 +184,54 @@ func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverA
 	return takeOverAnswer{}, nil
 }
 
-// reviewLeases frees leases that no endpoint has.
-func (a *Agent) reviewLeases() error { return nil }
+// leaseGrace is how long a lease may be without an endpoint's row: an attach
+// is under way, or its row is.
+const leaseGrace = 30 * time.Second
+
+// reviewLeases frees the leases of endpoints that do not exist, and forgets
+// those of networks that this node is not the authority of any more. A lease
+// whose node cannot be heard stays: the row may be there, behind a partition.
+func (a *Agent) reviewLeases() error {
+	a.reviewing.Lock()
+	defer a.reviewing.Unlock()
+	t := a.tables()
+	heard := a.heard(t)
+	var errs []error
+	for _, id := range a.addresses.Networks() {
+		n, ok := t.Networks[id]
+		if !ok || n.Authority != a.self.ID {
+			errs = append(errs, a.addresses.DropNetwork(id))
+			continue
+		}
+		keep := make(map[string]bool)
+		for _, l := range a.addresses.Leases(id) {
+			_, exists := t.Endpoints[l.Endpoint]
+			keep[l.Endpoint] = exists || !heard(l.Node)
+		}
+		// A lease made since then is kept too, until the next review.
+		live := func(endpoint string) bool {
+			kept, seen := keep[endpoint]
+			return kept || !seen
+		}
+		freed, err := a.addresses.Reconcile(id, live, cmp.Or(a.hooks.leaseGrace, leaseGrace))
+		errs = append(errs, err)
+		for _, endpoint := range freed {
+			a.log.Info("lease freed, its endpoint does not exist", "network", n.Name, "endpoint", endpoint)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// heard returns whether this node knows all the rows of a node: it is this
+// one, it is alive and nothing is known to be missing, or it has left.
+func (a *Agent) heard(t *reconcile.Tables) func(node string) bool {
+	converged := a.cluster.Converged()
+	alive := map[string]bool{a.self.ID: true}
+	for _, p := range a.cluster.Peers() {
+		alive[p.ID] = p.Status == member.Alive && converged
+	}
+	return func(node string) bool {
+		_, stays := t.Nodes[node]
+		return alive[node] || !stays
+	}
+}

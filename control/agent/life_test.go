@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"net/netip"
@@ -13,7 +12,6 @@ import (
 	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/cluster/trust"
 	"github.com/ovlnet/ovl/control/config"
-	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -179,110 +177,6 @@ func TestDatapathNotSupported(t *testing.T) {
 	}
 }
 
-func TestLeaveHandsOver(t *testing.T) {
-	l := newLab(t, 3)
-	one, two, three := l.nodes[0], l.nodes[1], l.nodes[2]
-	one.create(api.NetworkRequest{Name: "blue"})
-	a := one.attach("blue", "a")
-	c := three.attach("blue", "c")
-	report, err := one.Leave(t.Context(), api.LeaveRequest{})
-	if err != nil || len(report.Problems) > 0 {
-		t.Fatalf("leave: %v, %v", err, report.Problems)
-	}
-	select {
-	case <-one.left:
-	default:
-		t.Error("the agent does not know that it has left")
-	}
-	if left := one.host.deviceNames(); len(left) > 0 || one.host.pinned {
-		t.Errorf("left behind: devices %v, datapath %v", left, one.host.pinned)
-	}
-	if _, err := os.Stat(one.cfg.DataDir()); !os.IsNotExist(err) {
-		t.Errorf("data folder is still there: %v", err)
-	}
-	l.eventually("the others have let go of it", func() bool {
-		for _, n := range []*node{two, three} {
-			peers, err := n.Peers(t.Context())
-			if err != nil || len(peers) != 1 || n.carries(a, one) {
-				return false
-			}
-		}
-		return true
-	})
-	// host3 has an endpoint on it, so it is the heir.
-	if n, _ := findNetwork(two.tables(), "blue"); n.Authority != three.self.ID {
-		t.Errorf("authority is %s, want host3 %s", n.Authority, three.self.ID)
-	}
-	d := two.attach("blue", "d")
-	if d.Addresses[0] == c.Addresses[0] {
-		t.Errorf("address %v was handed out twice", d.Addresses[0])
-	}
-}
-
-func TestLeaveAlone(t *testing.T) {
-	l := newLab(t, 1)
-	n := l.nodes[0]
-	n.create(api.NetworkRequest{Name: "blue"})
-	if report, err := n.Leave(t.Context(), api.LeaveRequest{}); err != nil || len(report.Problems) > 0 {
-		t.Errorf("leave: %v, %v", err, report.Problems)
-	}
-}
-
-func TestLeaveWithoutHeir(t *testing.T) {
-	l := newLab(t, 2)
-	one, two := l.nodes[0], l.nodes[1]
-	one.create(api.NetworkRequest{Name: "blue"})
-	one.attach("blue", "a")
-	two.stop()
-	l.eventually("host1 sees host2 fail", func() bool {
-		s, err := one.Status(t.Context())
-		return err == nil && s.Cluster.Failed == 1
-	})
-	_, err := one.Leave(t.Context(), api.LeaveRequest{})
-	wantCode(t, err, api.CodeUnreachable)
-	if err != nil && !strings.Contains(err.Error(), "--force") {
-		t.Errorf("%q does not say what to do", err)
-	}
-	one.attach("blue", "b") // it goes on running
-	report, err := one.Leave(t.Context(), api.LeaveRequest{Force: true})
-	if err != nil || len(report.Problems) != 1 {
-		t.Errorf("forced leave: %v, %v", err, report.Problems)
-	}
-}
-
-func TestPurge(t *testing.T) {
-	l := newLab(t, 1)
-	n := l.nodes[0]
-	n.create(api.NetworkRequest{Name: "blue"})
-	n.attach("blue", "a")
-	n.host.addTAP("tap0")
-	n.stop()
-	letGo, err := n.host.Hold()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := purge(n.cfg, n.host); !errors.Is(err, ErrHeld) {
-		t.Errorf("purge beside another agent: %v", err)
-	}
-	if err := letGo(); err != nil {
-		t.Fatal(err)
-	}
-	if err := purge(n.cfg, n.host); err != nil {
-		t.Fatal(err)
-	}
-	if left := n.host.deviceNames(); len(left) != 1 || left[0] != "tap0" || n.host.pinned {
-		t.Errorf("left behind: devices %v, datapath %v", left, n.host.pinned)
-	}
-	for _, dir := range []string{n.cfg.DataDir(), n.cfg.RunDir()} {
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
-			t.Errorf("%s is still there: %v", dir, err)
-		}
-	}
-	if err := purge(n.cfg, n.host); err != nil {
-		t.Errorf("a second purge: %v", err)
-	}
-}
-
 // Two halves create networks with one VNI and one name; after the heal the
 // younger has another VNI and is found by its ID.
 func TestVNIConflict(t *testing.T) {
@@ -370,76 +264,3 @@ func TestStatus(t *testing.T) {
 	})
 }
 
-// Run as `ovlctl up` does it, asked over its socket.
-func TestRun(t *testing.T) {
-	l := newLab(t, 0)
-	n := l.machine()
-	n.cfg.Root = shortDir(t)
-	ready := make(chan Ready, 1)
-	hooks := n.hooks()
-	hooks.Ready = func(r Ready) { ready <- r }
-	ended := make(chan error, 1)
-	go func() { ended <- Run(t.Context(), n.cfg, hooks) }()
-	var r Ready
-	select {
-	case r = <-ready:
-	case err := <-ended:
-		t.Fatalf("ended: %v", err)
-	}
-	if !r.Founded || r.JoinAddress.String() != "192.0.2.1:7947" || !strings.HasPrefix(r.Token, "ovl1.") {
-		t.Errorf("ready says %+v", r)
-	}
-	if err := Run(t.Context(), n.cfg, n.hooks()); !errors.Is(err, config.ErrLocked) {
-		t.Errorf("a second agent of the instance: %v", err)
-	}
-	client := api.NewClient(n.cfg)
-	if _, err := client.NetworkCreate(t.Context(), api.NetworkRequest{Name: "blue"}); err != nil {
-		t.Fatal(err)
-	}
-	s, err := client.Status(t.Context())
-	if err != nil || s.Name != "host1" || s.PID != os.Getpid() {
-		t.Errorf("status is %+v, %v", s, err)
-	}
-	if _, err := client.Leave(t.Context(), api.LeaveRequest{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err != nil {
-		t.Errorf("the agent ended with %v", err)
-	}
-	for _, dir := range []string{n.cfg.DataDir(), n.cfg.RunDir()} {
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
-			t.Errorf("%s is still there: %v", dir, err)
-		}
-	}
-}
-
-// A signal ends the agent and leaves state and datapath.
-func TestRunStops(t *testing.T) {
-	l := newLab(t, 0)
-	n := l.machine()
-	n.cfg.Root = shortDir(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	hooks := n.hooks()
-	hooks.Ready = func(Ready) { cancel() }
-	if err := Run(ctx, n.cfg, hooks); err != nil {
-		t.Errorf("the agent ended with %v", err)
-	}
-	if !n.host.pinned || !n.host.dp().Closed() {
-		t.Errorf("datapath pinned: %v, closed: %v; want both", n.host.pinned, n.host.dp().Closed())
-	}
-	if s, err := store.Open(n.cfg.StateFile(), store.Options{}); err != nil {
-		t.Errorf("state: %v", err)
-	} else if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// shortDir is a folder whose name leaves room for that of a unix socket.
-func shortDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "ovl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}

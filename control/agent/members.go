@@ -1,8 +1,8 @@
 package agent
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/ovlnet/ovl/control/cluster"
@@ -38,19 +38,23 @@ func (a *Agent) openCluster(ctx context.Context, m admission) error {
 	}
 	// Taking over tells the peers, so there has to be a cluster first.
 	a.cluster.Handle(callTakeOver, handler(a.serveTakeOver))
-	if len(a.cfg.Join) == 0 {
-		return nil
+	if m.joins {
+		return a.join(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, joinTime)
-	defer cancel()
-	err = a.cluster.Join(ctx, a.cfg.JoinAddresses())
-	switch {
-	case err != nil && m.joins:
-		return fmt.Errorf("join: %w", err)
-	case err != nil:
-		a.log.Warn("no host to join has answered; the peers on disk are looked for", "err", err)
+	if len(a.cfg.Join) > 0 {
+		a.goDo(func() {
+			if err := a.join(a.ctx); err != nil {
+				a.log.Warn("the cluster is looked for at the addresses on disk alone", "err", err)
+			}
+		})
 	}
 	return nil
+}
+
+func (a *Agent) join(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	return a.cluster.Join(ctx, a.cfg.JoinAddresses())
 }
 
 // applied returns when the datapath carries what is in the store now.
@@ -72,7 +76,7 @@ func (a *Agent) spread(ctx context.Context, rows []store.Row) {
 func (a *Agent) upkeep(ctx context.Context) {
 	changes, unsubscribe := a.store.Subscribe()
 	defer unsubscribe()
-	tick := time.NewTicker(upkeepInterval)
+	tick := time.NewTicker(cmp.Or(a.hooks.interval, upkeepInterval))
 	defer tick.Stop()
 	for {
 		if err := a.renumber(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/ipam"
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -63,12 +64,12 @@ func (a *Agent) planNetwork(r api.NetworkRequest, mtu int) (store.Network, error
 		return store.Network{}, api.Errorf(api.CodeExhausted, "no VNI is left of %v to %v", encap.MinVNI, encap.MaxVNI)
 	}
 	if len(r.Subnets) == 0 {
-		p, ok, err := poolSubnet(t, a.cfg.AddressPool, a.cfg.SubnetBits, a.onHost)
+		p, err := ipam.NextSubnet(a.cfg.AddressPool, a.cfg.SubnetBits, usedSubnets(t), a.onHost)
+		if errors.Is(err, ipam.ErrExhausted) {
+			return store.Network{}, api.Errorf(api.CodeExhausted, "%w: name one with --subnet", err)
+		}
 		if err != nil {
 			return store.Network{}, err
-		}
-		if !ok {
-			return store.Network{}, api.Errorf(api.CodeExhausted, "no /%d is left in the address pool %v: name one with --subnet", a.cfg.SubnetBits, a.cfg.AddressPool)
 		}
 		r.Subnets = []netip.Prefix{p}
 	}
@@ -116,13 +117,10 @@ func (a *Agent) checkRoute(p netip.Prefix) error {
 	return nil
 }
 
-// onHost is checkRoute as poolSubnet asks it.
+// onHost is checkRoute as ipam.NextSubnet asks it.
 func (a *Agent) onHost(p netip.Prefix) (bool, error) {
 	_, found, err := a.host.OverlappingRoute(p)
-	if err != nil {
-		return false, fmt.Errorf("routes of this host: %w", err)
-	}
-	return found, nil
+	return found, err
 }
 
 // NetworkRemove removes a network that has no endpoints, on any host. Its

@@ -117,8 +117,12 @@ func (a *Agent) problems(applied reconcile.Status) []string {
 	for _, alarm := range applied.Alarms {
 		out = append(out, alarm.Object+": "+alarm.Text)
 	}
+	// Two nodes with one name are among the alarms, failed ones too.
 	for _, c := range a.cluster.Conflicts() {
-		out = append(out, describeConflict(c))
+		if c.Kind == cluster.ConflictID {
+			out = append(out, fmt.Sprintf("node ID %s runs on two hosts, %v and %v, most likely from a cloned disk: run `ovlctl down` on %v and join it again",
+				c.Value, c.Winner.Sync, c.Loser.Sync, c.Loser.Sync))
+		}
 	}
 	raised := a.store.Alarms()
 	for _, reason := range slices.Sorted(maps.Keys(raised)) {
@@ -127,15 +131,6 @@ func (a *Agent) problems(applied reconcile.Status) []string {
 		}
 	}
 	return out
-}
-
-// describeConflict says what to do about two hosts with one name or ID.
-func describeConflict(c cluster.Conflict) string {
-	if c.Kind == cluster.ConflictID {
-		return fmt.Sprintf("node ID %s runs on two hosts, %v and %v, most likely from a cloned disk: run `ovlctl down --force` on %v and join it again",
-			c.Value, c.Winner.Sync, c.Loser.Sync, c.Loser.Sync)
-	}
-	return fmt.Sprintf("node name %s is that of two hosts, %v and %v: start one of them with another --name", c.Value, c.Winner.Sync, c.Loser.Sync)
 }
 
 // counters sums up what the datapath has counted.

@@ -124,7 +124,7 @@ func (b *builder) peers() {
 	named := make(map[string]store.Node, len(b.tables.Nodes))
 	for _, n := range latest {
 		if o, taken := named[n.Name]; taken {
-			b.alarm("node "+n.Name, "two nodes have this name: %s and %s", o.ID, n.ID)
+			b.alarm("node "+n.Name, "two nodes have this name, %s and %s: start one of them with another --name", o.ID, n.ID)
 		}
 		named[n.Name] = n
 		switch o, taken := owner[n.VTEP]; {

@@ -235,7 +235,7 @@ alarm node host-2: its endpoints are left out: node host-4 started later with th
 			want: `
 alarm endpoint a: is cut off: its network none was removed; detach it
 alarm network blue: the older network blue has this name: this one is blue2
-alarm node host-2: two nodes have this name: 3 and 2
+alarm node host-2: two nodes have this name, 3 and 2: start one of them with another --name
 `,
 		},
 	} {

@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/ovlnet/ovl/control/api"
+)
+
+func TestLeaveHandsOver(t *testing.T) {
+	l := newLab(t, 3)
+	one, two, three := l.nodes[0], l.nodes[1], l.nodes[2]
+	one.create(api.NetworkRequest{Name: "blue"})
+	a := one.attach("blue", "a")
+	c := three.attach("blue", "c")
+	report, err := one.Leave(t.Context(), api.LeaveRequest{})
+	if err != nil || len(report.Problems) > 0 {
+		t.Fatalf("leave: %v, %v", err, report.Problems)
+	}
+	select {
+	case <-one.left:
+	default:
+		t.Error("the agent does not know that it has left")
+	}
+	if left := one.host.deviceNames(); len(left) > 0 || one.host.pinned {
+		t.Errorf("left behind: devices %v, datapath %v", left, one.host.pinned)
+	}
+	if _, err := os.Stat(one.cfg.DataDir()); !os.IsNotExist(err) {
+		t.Errorf("data folder is still there: %v", err)
+	}
+	l.eventually("the others have let go of it", func() bool {
+		for _, n := range []*node{two, three} {
+			peers, err := n.Peers(t.Context())
+			if err != nil || len(peers) != 1 || n.carries(a, one) {
+				return false
+			}
+		}
+		return true
+	})
+	// host3 has an endpoint on it, so it is the heir.
+	if n, _ := findNetwork(two.tables(), "blue"); n.Authority != three.self.ID {
+		t.Errorf("authority is %s, want host3 %s", n.Authority, three.self.ID)
+	}
+	d := two.attach("blue", "d")
+	if d.Addresses[0] == c.Addresses[0] {
+		t.Errorf("address %v was handed out twice", d.Addresses[0])
+	}
+}
+
+func TestLeaveAlone(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.create(api.NetworkRequest{Name: "blue"})
+	if report, err := n.Leave(t.Context(), api.LeaveRequest{}); err != nil || len(report.Problems) > 0 {
+		t.Errorf("leave: %v, %v", err, report.Problems)
+	}
+}
+
+func TestLeaveWithoutHeir(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	one.create(api.NetworkRequest{Name: "blue"})
+	one.attach("blue", "a")
+	two.stop()
+	l.eventually("host1 sees host2 fail", func() bool {
+		s, err := one.Status(t.Context())
+		return err == nil && s.Cluster.Failed == 1
+	})
+	_, err := one.Leave(t.Context(), api.LeaveRequest{})
+	wantCode(t, err, api.CodeUnreachable)
+	if err != nil && !strings.Contains(err.Error(), "--force") {
+		t.Errorf("%q does not say what to do", err)
+	}
+	one.attach("blue", "b") // it goes on running
+	report, err := one.Leave(t.Context(), api.LeaveRequest{Force: true})
+	if err != nil || len(report.Problems) != 1 {
+		t.Errorf("forced leave: %v, %v", err, report.Problems)
+	}
+}
+
+func TestPurge(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.create(api.NetworkRequest{Name: "blue"})
+	n.attach("blue", "a")
+	n.host.addTAP("tap0")
+	n.stop()
+	letGo, err := n.host.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := purge(n.cfg, n.host); !errors.Is(err, ErrHeld) {
+		t.Errorf("purge beside another agent: %v", err)
+	}
+	if err := letGo(); err != nil {
+		t.Fatal(err)
+	}
+	if err := purge(n.cfg, n.host); err != nil {
+		t.Fatal(err)
+	}
+	if left := n.host.deviceNames(); len(left) != 1 || left[0] != "tap0" || n.host.pinned {
+		t.Errorf("left behind: devices %v, datapath %v", left, n.host.pinned)
+	}
+	for _, dir := range []string{n.cfg.DataDir(), n.cfg.RunDir()} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", dir, err)
+		}
+	}
+	if err := purge(n.cfg, n.host); err != nil {
+		t.Errorf("a second purge: %v", err)
+	}
+}
+
