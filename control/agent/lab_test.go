@@ -80,10 +80,10 @@ func (n *node) hooks() Hooks {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("host", n.cfg.Name)
 	}
 	return Hooks{
-		Version:  "test",
-		Host:     n.host,
-		Wire:     n.lab.hub.Wire(n.host.underlay.Addr),
-		Logger:   log,
+		Version:    "test",
+		Host:       n.host,
+		Wire:       n.lab.hub.Wire(n.host.underlay.Addr),
+		Logger:     log,
 		interval:   100 * time.Millisecond,
 		leaseGrace: 300 * time.Millisecond,
 	}

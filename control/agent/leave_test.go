@@ -112,4 +112,3 @@ func TestPurge(t *testing.T) {
 		t.Errorf("a second purge: %v", err)
 	}
 }
-

@@ -263,4 +263,3 @@ func TestStatus(t *testing.T) {
 		return err == nil && len(s.Problems) == 1 && !s.Cluster.Converged
 	})
 }
-
