@@ -83,15 +83,15 @@ func (s Subnet) pickFrom() netip.Prefix {
 // one, so that the size of an IPv6 subnet does not matter.
 func (s Subnet) pick(after netip.Addr, free func(netip.Addr) bool) (netip.Addr, bool) {
 	from := s.pickFrom()
-	start := from.Addr()
-	if after.IsValid() && from.Contains(after) && after != last(from) {
+	start, end := from.Addr(), last(from)
+	if after.IsValid() && from.Contains(after) && after != end {
 		start = after.Next()
 	}
 	for a := start; ; {
-		if s.reserved(a) == nil && free(a) {
+		if free(a) && s.reserved(a) == nil {
 			return a, true
 		}
-		if a == last(from) {
+		if a == end {
 			a = from.Addr()
 		} else {
 			a = a.Next()
