@@ -148,6 +148,8 @@ func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
 		server := api.NewServer(a, api.ServerOptions{Logger: a.log, Version: hooks.Version})
 		served <- server.Serve(serving, listener)
 	}()
+	a.log.Info("agent is up", "name", a.self.Name, "node", a.self.ID, "vtep", a.self.VTEP, "underlay", a.underlay.Name,
+		"datapath", a.self.Datapath, "reason", a.reason)
 	if hooks.Ready != nil {
 		hooks.Ready(Ready{
 			Name: a.self.Name, Founded: founded, JoinAddress: a.joinAddress(), Token: a.secret.Token(),

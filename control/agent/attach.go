@@ -315,7 +315,7 @@ func hostError(err error) error {
 		return nil
 	case errors.Is(err, link.ErrNoNamespace), errors.Is(err, link.ErrNoDevice):
 		return api.Errorf(api.CodeNotFound, "%w", err)
-	case errors.Is(err, link.ErrName):
+	case errors.Is(err, link.ErrName), errors.Is(err, link.ErrNotTAP):
 		return api.Errorf(api.CodeInvalid, "%w", err)
 	}
 	return err

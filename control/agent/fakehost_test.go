@@ -210,7 +210,7 @@ func (h *fakeHost) CheckTAP(name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.devices[name].tap {
-		return fmt.Errorf("%w: %s", link.ErrNoDevice, name)
+		return fmt.Errorf("%w: %s", link.ErrNotTAP, name)
 	}
 	return nil
 }

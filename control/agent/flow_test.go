@@ -145,7 +145,7 @@ func TestAttachRefuses(t *testing.T) {
 		{"no such namespace", one, api.AttachRequest{Network: "blue", NetNS: "nowhere"}, api.CodeNotFound, "nowhere"},
 		{"no such process", one, api.AttachRequest{Network: "blue", PID: 77}, api.CodeNotFound, "77"},
 		{"no such TAP", one, api.AttachRequest{Network: "blue", TAP: "tap9"}, api.CodeNotFound, "tap9"},
-		{"not a TAP", one, api.AttachRequest{Network: "blue", TAP: have.Device}, api.CodeNotFound, have.Device},
+		{"not a TAP", one, api.AttachRequest{Network: "blue", TAP: have.Device}, api.CodeInvalid, have.Device},
 		{"attached twice", one, api.AttachRequest{Network: "red", NetNS: "a", Name: "other"}, api.CodeExists, "endpoint a of network blue"},
 		{"name taken here", one, api.AttachRequest{Network: "blue", NetNS: "b", Name: "a"}, api.CodeExists, "node host1"},
 		{"name taken elsewhere", two, api.AttachRequest{Network: "blue", NetNS: "a"}, api.CodeExists, "node host1"},

@@ -48,7 +48,7 @@ type Host interface {
 	// link.ErrExists where the inner name is taken.
 	CreateEndpoint(ctx context.Context, d EndpointDevice) error
 	// CheckTAP returns an error unless name is a TAP device, and sets it up.
-	// Errors wrap link.ErrNoDevice where there is no device of that name.
+	// Errors wrap link.ErrNotTAP, or link.ErrNoDevice where there is none.
 	CheckTAP(name string) error
 	// RemoveDevice removes the host's end of an endpoint, and so both.
 	RemoveDevice(name string) error

@@ -51,7 +51,8 @@ func Remove(name string) error {
 	return nil
 }
 
-// CheckTAP returns an error unless name is a TAP interface, and brings it up.
+// CheckTAP returns an error unless name is a TAP interface, and brings it up;
+// one about another kind of interface wraps ErrNotTAP.
 // It may have no carrier yet: a virtual machine that opens it later gives it
 // one.
 func CheckTAP(name string) error {
@@ -62,9 +63,9 @@ func CheckTAP(name string) error {
 	tun, ok := d.(*netlink.Tuntap)
 	switch {
 	case !ok:
-		return fmt.Errorf("interface %s is a %s device, not a TAP", name, d.Type())
+		return fmt.Errorf("interface %s is a %s device: %w", name, d.Type(), ErrNotTAP)
 	case tun.Mode != netlink.TUNTAP_MODE_TAP:
-		return fmt.Errorf("interface %s is a TUN device, which carries no Ethernet frames; a TAP is needed", name)
+		return fmt.Errorf("interface %s is a TUN device, which carries no Ethernet frames: %w", name, ErrNotTAP)
 	}
 	if err := netlink.LinkSetUp(d); err != nil {
 		return fmt.Errorf("interface %s: set up: %w", name, err)

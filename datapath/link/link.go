@@ -40,6 +40,8 @@ var (
 	// ErrExists is wrapped where the wanted interface name is taken inside
 	// the endpoint's namespace.
 	ErrExists = errors.New("interface exists")
+	// ErrNotTAP is wrapped where an interface is of another kind.
+	ErrNotTAP = errors.New("not a TAP interface")
 	// ErrName is wrapped where the kernel would not take an interface name.
 	ErrName = errors.New("bad interface name")
 )
