@@ -119,10 +119,11 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	to = fdb(vni, inner_eth.h_dest);
 	if (!to || !to->ifindex)
 		return drop(ctx, OVL_DROP_NOT_LOCAL);
-	/* A TAP segments and checksums for its reader: leave the headers that
-	 * say how to the stack.
+	/* A TAP segments and checksums for its reader, and a socket cuts UDP
+	 * segments apart: what they go by, strip leaves as it was outside. The
+	 * stack sets it right.
 	 */
-	if (to->flags & OVL_PORT_TAP)
+	if ((to->flags & OVL_PORT_TAP) || (ctx->gso_size && ip->protocol == IPPROTO_UDP))
 		return TC_ACT_UNSPEC;
 
 	peer = from->peer;

@@ -21,6 +21,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 	__u8 dst[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
 	struct fdb_entry *to;
+	__be16 proto;
 
 	*reason = OVL_DROP_TRUNCATED;
 	eth = frame(ctx, sizeof(*eth));
@@ -28,7 +29,11 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		return NULL;
 	copy_mac(dst, eth->h_dest);
 
-	if (eth->h_proto == bpf_htons(ETH_P_ARP)) {
+	/* Behind a tag that the device has taken off, a VLAN of the endpoints'
+	 * own has its own addresses: as where it was sent, the MACs say it all.
+	 */
+	proto = ctx->vlan_present ? 0 : eth->h_proto;
+	if (proto == bpf_htons(ETH_P_ARP)) {
 		struct arp_frame *arp = frame(ctx, sizeof(*arp));
 		struct neigh_entry *n;
 
@@ -44,7 +49,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 				return NULL;
 			copy_mac(dst, n->mac);
 		}
-	} else if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+	} else if (proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip;
 
 		eth = frame(ctx, sizeof(*eth) + sizeof(*ip));
@@ -54,7 +59,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		*reason = check_ip4(s, ip, ctx->len - ETH_HLEN);
 		if (*reason)
 			return NULL;
-	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+	} else if (proto == bpf_htons(ETH_P_IPV6)) {
 		struct nd_frame *nd;
 		struct ipv6hdr *ip6;
 		bool solicitation;
