@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,10 +138,26 @@ func (h *bedHost) close(t *testing.T) {
 
 func (h *bedHost) apply(t *testing.T) {
 	t.Helper()
-	h.state.Sort()
-	if err := h.Do(func() error { return h.dp.Apply(context.Background(), h.state) }); err != nil {
+	if err := h.tryApply(); err != nil {
 		t.Fatalf("apply on %s: %v", h.Name, err)
 	}
+}
+
+// tryApply hands over a copy: the bed goes on changing its own.
+func (h *bedHost) tryApply() error {
+	s := datapath.State{Networks: slices.Clone(h.state.Networks)}
+	for i := range s.Networks {
+		n := &s.Networks[i]
+		n.Ports, n.Remotes = slices.Clone(n.Ports), slices.Clone(n.Remotes)
+		for j := range n.Ports {
+			n.Ports[j].Addrs = slices.Clone(n.Ports[j].Addrs)
+		}
+		for j := range n.Remotes {
+			n.Remotes[j].Addrs = slices.Clone(n.Remotes[j].Addrs)
+		}
+	}
+	s.Sort()
+	return h.Do(func() error { return h.dp.Apply(context.Background(), s) })
 }
 
 func (h *bedHost) stats(t *testing.T) datapath.Stats {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath"
 	dt "github.com/ovlnet/ovl/datapath/datapathtest"
@@ -92,6 +93,17 @@ func (r tested) check(t *testing.T, c frameCase) {
 
 func sourcePort(frame []byte) uint16 { return binary.BigEndian.Uint16(frame[dt.OuterUDPOffset:]) }
 
+// cutInIP tells frames that end inside their IP header.
+func cutInIP(frame []byte) bool {
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case unix.ETH_P_IP:
+		return len(frame) < 14+20
+	case unix.ETH_P_IPV6:
+		return len(frame) < 14+40
+	}
+	return false
+}
+
 // withTOS sets the type of service of the IPv4 packet in a frame.
 func withTOS(frame []byte, tos byte) []byte {
 	out := dt.Patch(frame, dt.OuterIPOffset+1, tos)
@@ -149,6 +161,9 @@ func TestProgramFromEndpoint(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) { r.check(t, c) })
 	}
 	for _, c := range f.fromEndpoint() {
+		if cutInIP(c.frame) {
+			continue // the kernel refuses to run it; TestForged sends it
+		}
 		t.Run("drops "+c.name, func(t *testing.T) { f.checkDrop(t, r, c) })
 	}
 	t.Run("drops what comes by a device that is no port", func(t *testing.T) {
@@ -207,7 +222,7 @@ func TestProgramRoute(t *testing.T) {
 
 	t.Run("drops what a narrower route does not take", func(t *testing.T) {
 		knowNeighbour(t, h, f.hostB)
-		run(t, h.Namespace, "ip", "route", "add", to, "dev", linktest.UnderlayDevice, "mtu", "1400")
+		run(t, h.Namespace, "ip", "route", "add", to, "dev", linktest.UnderlayDevice, "mtu", "lock", "1400")
 		defer run(t, h.Namespace, "ip", "route", "del", to)
 		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropTooBig})
 	})

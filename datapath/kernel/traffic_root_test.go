@@ -1,0 +1,163 @@
+package kernel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	dt "github.com/ovlnet/ovl/datapath/datapathtest"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// trafficBed has two endpoints on one host and one on another.
+type trafficBed struct {
+	*bed
+	a, near, far *bedEndpoint
+}
+
+func newTrafficBed(t *testing.T) *trafficBed {
+	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+	f := &trafficBed{bed: b}
+	f.a = b.attach(0, testVNI, "10.0.0.2/24", "fd00::2/64")
+	f.near = b.attach(0, testVNI, "10.0.0.3/24", "fd00::3/64")
+	f.far = b.attach(1, testVNI, "10.0.0.4/24", "fd00::4/64")
+	b.connect()
+	return f
+}
+
+// TestTraffic: what applications send arrives, whole and at speed.
+func TestTraffic(t *testing.T) {
+	needTool(t, "iperf3", "ping", "ethtool")
+	f := newTrafficBed(t)
+	for _, to := range []*bedEndpoint{f.near, f.far} {
+		t.Run(map[*bedEndpoint]string{f.near: "one host", f.far: "two hosts"}[to], func(t *testing.T) {
+			checkTCP(t, f.a.Namespace, to.Namespace, to.addr().String())
+			checkTCP(t, f.a.Namespace, to.Namespace, to.port.Addrs[1].String())
+			checkUDP(t, f.a.Namespace, to.Namespace, to.addr().String())
+			checkPing(t, f.a.Namespace, to.addr().String(), "-s", "1422", "-M", "do")
+			if out, err := tryRun(f.a.Namespace, "ping", "-n", "-c", "1", "-W", "1", "-s", "1423", "-M", "do", to.addr().String()); err == nil {
+				t.Errorf("a ping longer than the MTU passes:\n%s", out)
+			}
+			checkPing(t, f.a.Namespace, to.addr().String(), "-s", "4000") // in fragments
+			checkPing(t, f.a.Namespace, to.port.Addrs[1].String(), "-s", "4000")
+			checkSegmentedUDP(t, f.a, to)
+		})
+	}
+	t.Run("without segmentation offload", func(t *testing.T) {
+		if err := f.lab.SetSegmentationOffload(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		checkTCP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
+		checkTCP(t, f.a.Namespace, f.far.Namespace, f.far.port.Addrs[1].String())
+		checkUDP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
+		checkSegmentedUDP(t, f.a, f.far)
+	})
+}
+
+// checkSegmentedUDP sends many datagrams by one call, as QUIC does: the kernel
+// cuts them where the packet leaves it.
+func checkSegmentedUDP(t *testing.T, from, to *bedEndpoint) {
+	t.Helper()
+	const size, segments, rounds = 1300, 40, 10
+	at := netip.AddrPortFrom(to.addr(), 4433)
+	in := udpListen(t, to.Namespace, at)
+	defer func() { _ = in.Close() }()
+	widen(t, in, 4<<20)
+	out := udpDial(t, from.Namespace, at)
+	raw, err := out.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_UDP, unix.UDP_SEGMENT, size)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatalf("UDP_SEGMENT: %v", err)
+	}
+
+	payload := make([]byte, size*segments)
+	got := make([]byte, 2*size)
+	for round := range rounds {
+		for i := range payload {
+			payload[i] = byte(i/size) ^ byte(i) ^ byte(round)
+		}
+		if _, err := out.Write(payload); err != nil {
+			t.Fatalf("send %d segments: %v", segments, err)
+		}
+		for i := range segments {
+			if err := in.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			n, err := in.Read(got)
+			if err != nil {
+				t.Fatalf("round %d, datagram %d of %d: %v", round, i, segments, err)
+			}
+			if !bytes.Equal(got[:n], payload[i*size:(i+1)*size]) {
+				t.Fatalf("round %d, datagram %d arrives changed, with %d bytes", round, i, n)
+			}
+		}
+	}
+}
+
+// TestAnyFrame: a network carries whatever its endpoints say to each other,
+// unchanged.
+func TestAnyFrame(t *testing.T) {
+	f := newTrafficBed(t)
+	a := dt.Party{MAC: f.a.port.MAC, Addr: f.a.addr()}
+	for _, to := range []*bedEndpoint{f.near, f.far} {
+		b := dt.Party{MAC: to.port.MAC, Addr: to.addr()}
+		heard := listenAll(t, to.Namespace, "eth0")
+		send := sender(t, f.a.Namespace, "eth0")
+		long := strings.Repeat("0123456789", 200)
+		elsewhere := netip.MustParseAddr("172.16.0.1")
+		for _, c := range []struct {
+			name  string
+			frame []byte
+		}{
+			{"not IP", dt.Ethernet(a, b, 0x88b5, "a frame of an experimental type")},
+			{"not IP, as long as may be", dt.Ethernet(a, b, 0x88b5, long[:f.mtu])},
+			{"not IP, short", dt.Ethernet(a, b, 0x88b5, "x")},
+			{"LLC", dt.Ethernet(a, b, 20, "\xfe\xfe\x03 an 802.2 frame")},
+			{"IPv4", dt.UDP4(a, b, "a datagram")},
+			{"IPv4 of odd length", dt.UDP4(a, b, "odd")},
+			{"IPv4 with ECN and DSCP", withTOS(dt.UDP4(a, b, "a datagram"), 0xb9)},
+			{"802.1Q", tagged(7, dt.Ethernet(a, b, 0x88b5, "a tagged frame of forty bytes and a few more"))},
+			{"802.1Q with IPv4", tagged(7, dt.UDP4(a, b, "a tagged datagram, of the network's own addresses"))},
+			{"802.1Q with IPv4 of another subnet", tagged(7, dt.UDP4(
+				dt.Party{MAC: a.MAC, Addr: elsewhere}, dt.Party{MAC: b.MAC, Addr: elsewhere.Next()}, "a tagged datagram of the VLAN's own addresses"))},
+			{"802.1Q with ARP", tagged(7, dt.ARPReply(dt.Party{MAC: a.MAC, Addr: elsewhere}, b))},
+			{"802.1Q, as long as may be", tagged(4094, dt.Ethernet(a, b, 0x88b5, long[:f.mtu-4]))},
+		} {
+			send(c.frame)
+			got := slices.DeleteFunc(heard(), func(frame []byte) bool { return ownStack(frame) })
+			if len(got) != 1 || !bytes.Equal(got[0], c.frame) {
+				t.Errorf("%s to %s: heard %s\nwant\n%x", c.name, to.Name, hexLines(got), c.frame)
+			}
+		}
+	}
+}
+
+// tagged puts an 802.1Q header into a frame.
+func tagged(vlan uint16, frame []byte) []byte {
+	const addresses = 12
+	tag := binary.BigEndian.AppendUint16([]byte{0x81, 0x00}, vlan)
+	return slices.Concat(frame[:addresses], tag, frame[addresses:])
+}
+
+func hexLines(frames [][]byte) string {
+	s := strconv.Itoa(len(frames)) + " frames"
+	for _, f := range frames {
+		s += fmt.Sprintf("\n%x", f)
+	}
+	return s
+}
