@@ -116,11 +116,6 @@ func (a *Allocator) Allocate(network string, subnets []Subnet, req Request) ([]n
 		return nil, fmt.Errorf("%w: the network has no subnets", ErrFamily)
 	}
 	slices.SortFunc(addrs, netip.Prefix.Compare)
-	for _, p := range addrs {
-		if _, rests := t.rests[p.Addr()]; rests {
-			e[keyRest+p.Addr().String()] = nil
-		}
-	}
 	if err := e.lease(Lease{Endpoint: req.Endpoint, Name: req.Name, Node: req.Node, Addrs: addrs}); err != nil {
 		return nil, fmt.Errorf("lease of endpoint %s: %w", req.Endpoint, err)
 	}

@@ -60,8 +60,12 @@ func TestVectorMovesOnlyWithoutGaps(t *testing.T) {
 	if got := s.Vector()[nodeB]; got.Seq != 3 || got.Incarnation != 2 {
 		t.Errorf("vector %+v", got)
 	}
-	if n, err := s.MergeTransfer(nil, store.Vector{nodeB: {Incarnation: 2, Seq: 9, Clock: 60}}); err != nil || n != 0 {
+	ahead := put(t, s, "network", "own", 1).Stamp.Clock + 1000<<16
+	if n, err := s.MergeTransfer(nil, store.Vector{nodeB: {Incarnation: 2, Seq: 9, Clock: ahead}}); err != nil || n != 0 {
 		t.Error(n, err)
+	}
+	if r := put(t, s, "network", "own", 2); r.Stamp.Clock <= ahead {
+		t.Error("a write comes before what the vector covers")
 	}
 	if got := s.Vector()[nodeB].Seq; got != 9 {
 		t.Errorf("a transfer brings the vector to %d", got)
