@@ -11,9 +11,13 @@ import (
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
+// listenForMore is how long a listener waits after a frame for another.
+const listenForMore = 30 * time.Millisecond
+
 // listenAll is listen for all that a device receives, whatever it is and
 // whomever it is addressed to, with the 802.1Q tag where it was on the wire.
-// The function that it returns reads what has come since the last call.
+// The function that it returns reads what has come since the last call, and
+// waits a little for the first and for more.
 func listenAll(t *testing.T, ns *linktest.Namespace, device string) func() [][]byte {
 	t.Helper()
 	fd := packetSocket(t, ns, device, unix.ETH_P_ALL)
@@ -33,12 +37,13 @@ func listenAll(t *testing.T, ns *linktest.Namespace, device string) func() [][]b
 			n, oobn, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_DONTWAIT)
 			if err == nil {
 				heard = append(heard, withTag(t, buf[:n], oob[:oobn]))
+				end = time.Now().Add(listenForMore)
 				continue
 			}
 			if time.Now().After(end) {
 				return heard
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(time.Millisecond)
 		}
 	}
 }

@@ -101,15 +101,16 @@ func (e *tapEndpoint) send(t *testing.T, frame []byte) {
 	}
 }
 
-// heard returns what the TAP was given, waiting a little for the last.
+// heard returns what the TAP was given since the last call, and waits a little
+// for the first frame and for more.
 func (e *tapEndpoint) heard(t *testing.T) [][]byte {
 	t.Helper()
-	if err := e.file.SetReadDeadline(time.Now().Add(listenFor)); err != nil {
-		t.Fatal(err)
-	}
 	var frames [][]byte
 	buf := make([]byte, 1<<17)
-	for {
+	for wait := listenFor; ; wait = listenForMore {
+		if err := e.file.SetReadDeadline(time.Now().Add(wait)); err != nil {
+			t.Fatal(err)
+		}
 		n, err := e.file.Read(buf)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return frames

@@ -48,7 +48,8 @@ func TestTraffic(t *testing.T) {
 			}
 			checkPing(t, f.a.Namespace, to.addr().String(), "-s", "4000") // in fragments
 			checkPing(t, f.a.Namespace, to.port.Addrs[1].String(), "-s", "4000")
-			checkSegmentedUDP(t, f.a, to)
+			checkSegmentedUDP(t, f.a.Namespace, to.Namespace, to.addr().String())
+			checkSegmentedUDP(t, f.a.Namespace, to.Namespace, to.port.Addrs[1].String())
 		})
 	}
 	t.Run("without segmentation offload", func(t *testing.T) {
@@ -58,20 +59,20 @@ func TestTraffic(t *testing.T) {
 		checkTCP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
 		checkTCP(t, f.a.Namespace, f.far.Namespace, f.far.port.Addrs[1].String())
 		checkUDP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
-		checkSegmentedUDP(t, f.a, f.far)
+		checkSegmentedUDP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
 	})
 }
 
 // checkSegmentedUDP sends many datagrams by one call, as QUIC does: the kernel
 // cuts them where the packet leaves it.
-func checkSegmentedUDP(t *testing.T, from, to *bedEndpoint) {
+func checkSegmentedUDP(t *testing.T, from, to *linktest.Namespace, addr string) {
 	t.Helper()
 	const size, segments, rounds = 1300, 40, 10
-	at := netip.AddrPortFrom(to.addr(), 4433)
-	in := udpListen(t, to.Namespace, at)
+	at := netip.AddrPortFrom(netip.MustParseAddr(addr), 4433)
+	in := udpListen(t, to, at)
 	defer func() { _ = in.Close() }()
 	widen(t, in, 4<<20)
-	out := udpDial(t, from.Namespace, at)
+	out := udpDial(t, from, at)
 	raw, err := out.SyscallConn()
 	if err != nil {
 		t.Fatal(err)

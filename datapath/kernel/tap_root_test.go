@@ -1,0 +1,78 @@
+package kernel
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	dt "github.com/ovlnet/ovl/datapath/datapathtest"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// TestTAPFrames exchanges frames between a virtual machine and endpoints on
+// its own host and on another, byte for byte.
+func TestTAPFrames(t *testing.T) {
+	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+	vm := b.attachTAP(t, 0, testVNI, "10.0.0.2")
+	near := b.attach(0, testVNI, "10.0.0.3/24")
+	far := b.attach(1, testVNI, "10.0.0.4/24")
+	b.connect()
+	tap := dt.Party{MAC: vm.port.MAC, Addr: vm.addr()}
+	for _, peer := range []*bedEndpoint{near, far} {
+		ep := dt.Party{MAC: peer.port.MAC, Addr: peer.addr()}
+		heard := listenAll(t, peer.Namespace, "eth0")
+		send := sender(t, peer.Namespace, "eth0")
+		for name, build := range map[string]func(from, to dt.Party) []byte{
+			"IPv4":   func(from, to dt.Party) []byte { return dt.UDP4(from, to, "a datagram") },
+			"not IP": func(from, to dt.Party) []byte { return dt.Ethernet(from, to, 0x88b5, "a frame") },
+			"802.1Q": func(from, to dt.Party) []byte { return tagged(9, dt.Ethernet(from, to, 0x88b5, "a frame")) },
+			"ARP":    dt.ARPReply,
+		} {
+			frame := build(tap, ep)
+			vm.send(t, frame)
+			if !holds(heard(), frame) {
+				t.Errorf("%s from the TAP does not reach %s", name, peer.Name)
+			}
+			frame = build(ep, tap)
+			send(frame)
+			if !holds(vm.heard(t), frame) {
+				t.Errorf("%s from %s does not reach the TAP", name, peer.Name)
+			}
+		}
+		vm.send(t, dt.ARPRequest(tap, ep.Addr))
+		const length = 42 // what comes after it is padding
+		reply := dt.ARPReply(ep, tap)[:length]
+		if !slices.ContainsFunc(vm.heard(t), func(f []byte) bool { return bytes.HasPrefix(f, reply) }) {
+			t.Errorf("ARP request of the TAP for %s is not answered", ep.Addr)
+		}
+	}
+}
+
+func holds(frames [][]byte, want []byte) bool {
+	return slices.ContainsFunc(frames, func(f []byte) bool { return bytes.Equal(f, want) })
+}
+
+// TestTAPBulk runs TCP between a virtual machine and endpoints. One with a
+// virtio header leaves segmentation and checksums to the host, one without
+// does them itself.
+func TestTAPBulk(t *testing.T) {
+	for name, flags := range map[string]uint16{"plain": 0, "virtio header": unix.IFF_VNET_HDR} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+			tap := b.attachTAPFlags(t, 0, testVNI, "10.0.0.2", flags)
+			near := b.attach(0, testVNI, "10.0.0.3/24")
+			far := b.attach(1, testVNI, "10.0.0.4/24")
+			b.connect()
+			vm := tap.inhabit(t, b, 24, flags)
+			for _, peer := range []*bedEndpoint{near, far} {
+				checkPing(t, vm, peer.addr().String())
+				checkPing(t, peer.Namespace, tap.addr().String(), "-s", "1422", "-M", "do")
+				checkTCP(t, peer.Namespace, vm, tap.addr().String())
+				checkUDP(t, vm, peer.Namespace, peer.addr().String())
+				checkUDP(t, peer.Namespace, vm, tap.addr().String())
+			}
+		})
+	}
+}
