@@ -23,10 +23,9 @@ const goodbyeTime = 5 * time.Second
 //	goodbye    the peers have seen that, and know that the node left
 //	remove     devices, programs, maps, state
 //
-// Only the first step can refuse, and has then changed nothing; with Force it
-// cannot either. What goes wrong later is passed over and reported: an agent
-// that is half out is of no use to anybody.
-func (a *Agent) Leave(ctx context.Context, r api.LeaveRequest) (api.LeaveReport, error) {
+// It refuses nothing: what goes wrong is passed over and reported, since a host
+// that is half out is of no use to anybody. Force adds nothing to that.
+func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport, error) {
 	report := api.LeaveReport{Problems: []string{}}
 	problem := func(what string, err error) {
 		if err != nil {
@@ -37,15 +36,9 @@ func (a *Agent) Leave(ctx context.Context, r api.LeaveRequest) (api.LeaveReport,
 	if !a.gate.shut() {
 		return report, api.Errorf(api.CodeInUse, "the agent is stopping already")
 	}
-	if err := a.handOver(ctx); err != nil {
-		if !r.Force {
-			a.gate.open()
-			return report, err
-		}
-		problem("hand over addresses", err)
-	}
-	// From here on the caller cannot hang up on it any more.
+	// A caller that hangs up does not stop it half-way.
 	ctx = context.WithoutCancel(ctx)
+	problem("hand over addresses", a.handOver(ctx))
 	endpoints := a.ownEndpoints()
 	problem("withdraw endpoints", a.withdrawSelf(ctx))
 	problem("leave the cluster", a.sayGoodbye(ctx))

@@ -253,7 +253,7 @@ func TestAttachRollsBack(t *testing.T) {
 		{
 			"the port",
 			func(n *node) {
-				n.hooksAfter("attach row", func() {
+				n.hooksAfter("attach device", func() {
 					for _, d := range n.host.deviceNames() {
 						n.host.dp().Fail(datapath.PortObject(d), boom)
 					}
@@ -348,11 +348,10 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	done := 0
 	for range cap(errs) {
-		switch err := <-errs; {
-		case err == nil:
-			done++
-		default:
+		if err := <-errs; err != nil {
 			wantCode(t, err, api.CodeExists)
+		} else {
+			done++
 		}
 	}
 	if done != 1 || len(n.host.deviceNames()) != 1 {

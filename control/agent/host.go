@@ -12,7 +12,7 @@ import (
 	"github.com/ovlnet/ovl/encap"
 )
 
-// ErrHeld: another agent works in this network namespace.
+// ErrHeld is wrapped where another agent works in this network namespace.
 var ErrHeld = errors.New("another agent, of another instance, works in this network namespace: each needs one of its own")
 
 // Host is all that the agent touches on its machine besides its own folders.

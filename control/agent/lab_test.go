@@ -114,14 +114,6 @@ func (n *node) stop() {
 	n.Agent = nil
 }
 
-func (n *node) restart() {
-	n.lab.t.Helper()
-	n.stop()
-	if err := n.start(); err != nil {
-		n.lab.t.Fatalf("restart %s: %v", n.cfg.Name, err)
-	}
-}
-
 func (n *node) create(r api.NetworkRequest) api.Network {
 	n.lab.t.Helper()
 	out, err := n.NetworkCreate(n.lab.t.Context(), r)

@@ -87,8 +87,8 @@ type takeOverAnswer struct{}
 const takeOverTime = 2 * time.Second
 
 // handOver makes other nodes the authorities of this node's networks, so that
-// those go on having addresses when this node is gone. It hands no more out
-// from its begin on, unless it fails.
+// those go on having addresses when this node is gone. From its begin on this
+// one hands no more out.
 func (a *Agent) handOver(ctx context.Context) error {
 	a.handingOver.Store(true)
 	var errs []error
@@ -97,22 +97,21 @@ func (a *Agent) handOver(ctx context.Context) error {
 			errs = append(errs, a.handOverNetwork(ctx, n))
 		}
 	}
-	err := errors.Join(errs...)
-	if err != nil {
-		a.handingOver.Store(false)
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 // handOverNetwork asks the live peers in turn, those first that have the
-// network. Where there is no other node at all, nobody is left to need it.
+// network. It is no failure that there is none where no other node has an
+// endpoint on it.
 func (a *Agent) handOverNetwork(ctx context.Context, n store.Network) error {
 	heirs := a.heirs(n)
 	if len(heirs) == 0 {
-		if len(a.tables().Nodes) <= 1 {
-			return nil
+		for _, e := range a.tables().EndpointsByAge(n.ID) {
+			if e.Node != a.self.ID {
+				return fmt.Errorf("network %s: no other node is alive to hand out its addresses", n.Name)
+			}
 		}
-		return api.Errorf(api.CodeUnreachable, "no other node can be reached that could hand out the addresses of network %s: --force leaves nevertheless", n.Name)
+		return nil
 	}
 	leases, err := a.addresses.Export(n.ID)
 	if err != nil {
@@ -127,7 +126,7 @@ func (a *Agent) handOverNetwork(ctx context.Context, n store.Network) error {
 		}
 		errs = append(errs, fmt.Errorf("node %s: %w", p.Name, err))
 	}
-	return api.Errorf(api.CodeUnreachable, "no other node has taken over the addresses of network %s, --force leaves nevertheless: %w", n.Name, errors.Join(errs...))
+	return fmt.Errorf("network %s: no other node has taken over its addresses: %w", n.Name, errors.Join(errs...))
 }
 
 func (a *Agent) askTakeOver(ctx context.Context, p cluster.Peer, r takeOverRequest) error {

@@ -58,25 +58,36 @@ func TestLeaveAlone(t *testing.T) {
 	}
 }
 
+// With nobody to take over, a host leaves all the same, and says what that
+// costs the others.
 func TestLeaveWithoutHeir(t *testing.T) {
 	l := newLab(t, 2)
 	one, two := l.nodes[0], l.nodes[1]
 	one.create(api.NetworkRequest{Name: "blue"})
+	one.create(api.NetworkRequest{Name: "unused"})
 	one.attach("blue", "a")
+	two.attach("blue", "b")
 	two.stop()
 	l.eventually("host1 sees host2 fail", func() bool {
 		s, err := one.Status(t.Context())
 		return err == nil && s.Cluster.Failed == 1
 	})
-	_, err := one.Leave(t.Context(), api.LeaveRequest{})
-	wantCode(t, err, api.CodeUnreachable)
-	if err != nil && !strings.Contains(err.Error(), "--force") {
-		t.Errorf("%q does not say what to do", err)
+	report, err := one.Leave(t.Context(), api.LeaveRequest{})
+	if err != nil || len(report.Problems) != 1 || !strings.Contains(report.Problems[0], "network blue") {
+		t.Errorf("leave: %v, %q", err, report.Problems)
 	}
-	one.attach("blue", "b") // it goes on running
-	report, err := one.Leave(t.Context(), api.LeaveRequest{Force: true})
-	if err != nil || len(report.Problems) != 1 {
-		t.Errorf("forced leave: %v, %v", err, report.Problems)
+	if left := one.host.deviceNames(); len(left) > 0 || one.host.pinned {
+		t.Errorf("left behind: devices %v, datapath %v", left, one.host.pinned)
+	}
+	// Back again, host2 can say why it has no addresses, and let go of b.
+	if err := two.start(); err != nil {
+		t.Fatal(err)
+	}
+	two.host.addNamespace("c")
+	_, err = two.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "c"})
+	wantCode(t, err, api.CodeUnreachable)
+	if _, err := two.Detach(t.Context(), api.DetachRequest{Endpoint: "b"}); err != nil {
+		t.Error(err)
 	}
 }
 

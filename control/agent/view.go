@@ -74,10 +74,3 @@ func (g *gate) shut() bool {
 	g.inside.Wait()
 	return first
 }
-
-// open lets requests in again.
-func (g *gate) open() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = false
-}

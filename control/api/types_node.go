@@ -152,7 +152,7 @@ type LeaveRequest struct {
 	Force bool
 }
 
-// LeaveReport is what a leave had to pass over; without Force it is empty.
+// LeaveReport is what a leave had to pass over; empty when all went well.
 type LeaveReport struct {
 	Problems []string
 }

@@ -175,7 +175,7 @@ func split(err error) (map[string]error, error) {
 		}
 		return objects, errors.Join(rest...)
 	}
-	if object, ok := err.(*datapath.ObjectError); ok {
+	if object, ok := err.(*datapath.ObjectError); ok { //nolint:errorlint // one level at a time, so that none hides others
 		return map[string]error{object.Object: object.Err}, nil
 	}
 	objects, rest := split(errors.Unwrap(err))
