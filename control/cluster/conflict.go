@@ -14,10 +14,10 @@ import (
 type ConflictKind string
 
 const (
-	// ConflictName: two hosts have one node name. Both are members; for
+	// ConflictName says that two hosts have one node name. Both are members; for
 	// people, the name means the winner.
 	ConflictName ConflictKind = "name"
-	// ConflictID: two hosts run with one node ID, most likely from a cloned
+	// ConflictID says that two hosts run with one node ID, most likely from a cloned
 	// disk. The loser must stop: its rows and the winner's are mixed up.
 	ConflictID ConflictKind = "id"
 )
@@ -157,7 +157,7 @@ func (c *Cluster) bothThere(a, b Claimant) bool {
 }
 
 func (c *Cluster) reportConflict(conflict Conflict) {
-	c.log.Error("two hosts claim one "+string(conflict.Kind), "value", conflict.Value,
+	c.log.Error("two hosts claim the same", "kind", conflict.Kind, "value", conflict.Value,
 		"winner", conflict.Winner.Sync, "loser", conflict.Loser.Sync, "loser_node", conflict.Loser.ID)
 	c.conflicts.report.Lock()
 	defer c.conflicts.report.Unlock()

@@ -14,7 +14,7 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 )
 
-// ErrSelf: the address leads back to this host.
+// ErrSelf is returned where the address leads back to this host.
 var ErrSelf = errors.New("is this host itself")
 
 // Join makes this host a member of the cluster that a host at one of addrs is

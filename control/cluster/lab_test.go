@@ -136,7 +136,7 @@ func (n *node) crash() {
 	if n.Cluster == nil {
 		return
 	}
-	if err := errors.Join(n.Cluster.Close(), n.store.Close()); err != nil {
+	if err := errors.Join(n.Close(), n.store.Close()); err != nil {
 		n.lab.t.Fatalf("stop %s: %v", n.opt.Name, err)
 	}
 	n.Cluster = nil

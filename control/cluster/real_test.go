@@ -191,6 +191,7 @@ func TestStartFailsCleanly(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"sync port taken":   func(o *Options) { o.SyncPort = a.Local().SyncPort },
 		"gossip port taken": func(o *Options) { o.GossipPort = a.Local().GossipPort },
+		"no secret":         func(o *Options) { o.Secret = trust.Secret{} },
 		"bad name":          func(o *Options) { o.Name = "not a name" },
 		"foreign address":   func(o *Options) { o.Addr = netip.MustParseAddr("192.0.2.1") },
 	} {

@@ -13,9 +13,9 @@ import (
 
 const (
 	// A host that is alone but knows of others looks for them at first often,
-	// in the end every rejoinMax.
-	rejoinMin = 200 * time.Millisecond
-	rejoinMax = 15 * time.Second
+	// in the end every rejoinLast.
+	rejoinFirst = 200 * time.Millisecond
+	rejoinLast  = 15 * time.Second
 	// maxRejoins is how many addresses are tried in one attempt.
 	maxRejoins = 8
 )
@@ -30,7 +30,7 @@ func (c *Cluster) runRejoin() {
 		alone := len(c.peers.with(member.Alive)) == 0
 		switch {
 		case len(absent) == 0:
-			pause = rejoinMax
+			pause = rejoinLast
 			if alone {
 				pause = time.Second // for the first rows of a node that we get to know
 			}
@@ -38,11 +38,11 @@ func (c *Cluster) runRejoin() {
 		case !alone:
 			// The gossip itself tries those that it knows.
 			c.tryRejoin(absent[:1])
-			pause = rejoinMax
+			pause = rejoinLast
 			continue
 		}
 		c.tryRejoin(absent[:min(len(absent), maxRejoins)])
-		pause = min(max(2*pause, rejoinMin), rejoinMax)
+		pause = min(max(2*pause, rejoinFirst), rejoinLast)
 	}
 }
 

@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"errors"
 	"net/netip"
 
 	"github.com/ovlnet/ovl/control/cluster/member"
 	"github.com/ovlnet/ovl/control/cluster/rpc"
+	"github.com/ovlnet/ovl/control/cluster/trust"
 )
 
 // Wire makes the two ways to reach other hosts: gossip for who is there and
@@ -21,6 +23,9 @@ type Wire interface {
 type network struct{ opt Options }
 
 func (n network) Transport(nodeID string) (rpc.Transport, error) {
+	if n.opt.Secret == (trust.Secret{}) {
+		return nil, errors.New("the cluster's secret is missing")
+	}
 	id, err := n.opt.Secret.Identity()
 	if err != nil {
 		return nil, err

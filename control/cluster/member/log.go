@@ -35,6 +35,6 @@ func (a logAdapter) Write(line []byte) (int, error) {
 			level = slog.LevelDebug
 		}
 	}
-	a.log.Log(context.Background(), level, text)
+	a.log.Log(context.Background(), level, "gossip", "text", text)
 	return len(line), nil
 }

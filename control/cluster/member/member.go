@@ -113,17 +113,18 @@ const (
 type Kind int
 
 const (
-	// Joined: Member is alive: new, or back from Failed or Left.
+	// Joined says that Member is alive: new, or back from Failed or Left.
 	Joined Kind = iota + 1
-	// Updated: Member says something else of itself; a higher Incarnation
-	// means that its agent was restarted faster than anyone noticed.
+	// Updated says that Member tells something else of itself; a higher
+	// Incarnation means that its agent was restarted faster than anyone
+	// noticed.
 	Updated
-	// Gone: Member failed or left, as its Status says.
+	// Gone says that Member failed or left, as its Status says.
 	Gone
-	// Message: Payload was published by some member.
+	// Message says that Payload was published by some member.
 	Message
-	// Clash: Member claims the ID of another host that is alive at Other, or
-	// did so a moment ago. It is true of a cloned disk, and for a few
+	// Clash says that Member claims the ID of another host that is, or was a
+	// moment ago, alive at Other. It is true of a cloned disk, and for a few
 	// seconds also of a host that restarts with a new address.
 	Clash
 )

@@ -145,7 +145,7 @@ func TestWhyAHostCannotBeAsked(t *testing.T) {
 			if err != nil {
 				return
 			}
-			io.WriteString(c, "SSH-2.0-something\r\n")
+			_, _ = io.WriteString(c, "SSH-2.0-something\r\n")
 			c.Close()
 		}
 	}()
@@ -219,8 +219,12 @@ func TestServerSaysNothingToStrangers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.WriteString(c, first)
-		c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := io.WriteString(c, first); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
 		got, _ := io.ReadAll(io.LimitReader(c, 1<<16))
 		if bytes.Contains(got, []byte("ovl")) || len(got) > 256 {
 			t.Errorf("%s is answered with %q", name, got)
@@ -229,7 +233,9 @@ func TestServerSaysNothingToStrangers(t *testing.T) {
 	}
 	c, err := tls.Dial("tcp", server.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	if err == nil {
-		c.SetDeadline(time.Now().Add(2 * time.Second))
+		if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
 		if _, err = c.Read(make([]byte, 1)); err == nil {
 			t.Error("a client without a certificate is served")
 		}

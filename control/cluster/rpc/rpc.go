@@ -46,12 +46,12 @@ type Transport interface {
 type Handler func(ctx context.Context, from, method string, body []byte) ([]byte, error)
 
 var (
-	// ErrUnreachable: nothing answers there, or the answer did not come.
+	// ErrUnreachable means that nothing answers there, or the answer did not come.
 	ErrUnreachable = errors.New("cannot be reached")
-	// ErrNotSync: something answers there that does not speak TLS; most
+	// ErrNotSync means that something answers there that does not speak TLS; most
 	// likely it is another port of the same host.
 	ErrNotSync = errors.New("does not answer as ovl's sync port")
-	// ErrTooLarge: a request is over MaxBody.
+	// ErrTooLarge means that a request is over MaxBody.
 	ErrTooLarge = errors.New("message is too large")
 )
 

@@ -26,7 +26,9 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 	defer ln.Close()
 	greet := func(c *tls.Conn) error {
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		if err := c.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			return err
+		}
 		if err := c.Handshake(); err != nil {
 			return err
 		}
