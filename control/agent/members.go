@@ -72,7 +72,8 @@ func (a *Agent) spread(ctx context.Context, rows []store.Row) {
 }
 
 // upkeep repairs what changes of the tables leave to do for this node as an
-// authority: VNIs that two networks have, and leases without an endpoint.
+// authority: VNIs that two networks have, at once, and now and then leases
+// without an endpoint.
 func (a *Agent) upkeep(ctx context.Context) {
 	changes, unsubscribe := a.store.Subscribe()
 	defer unsubscribe()
@@ -80,16 +81,16 @@ func (a *Agent) upkeep(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if err := a.renumber(ctx); err != nil {
-			a.log.Error("upkeep", "err", err)
-		}
-		if err := a.reviewLeases(); err != nil {
-			a.log.Error("upkeep", "err", err)
+			a.log.Error("networks not renumbered", "err", err)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-changes:
 		case <-tick.C:
+			if err := a.reviewLeases(); err != nil {
+				a.log.Error("leases not reviewed", "err", err)
+			}
 		}
 	}
 }

@@ -2,25 +2,32 @@ package probe
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/datapath/link"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
-// This kernel runs the other tests of the datapath, so the answer must be yes
-// where the BPF file system is mounted.
+// The other tests of the datapath run on this kernel, so the answer is yes.
 func TestKernelHere(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
+	linktest.NeedRoot(t)
+	mount := t.TempDir()
+	if err := link.MountBPFFS(mount); err != nil {
+		t.Fatal(err)
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs("/sys/fs/bpf", &st); err != nil || st.Type != unix.BPF_FS_MAGIC {
-		t.Skip("no bpffs at /sys/fs/bpf")
-	}
-	if r := Kernel(t.Context(), "/sys/fs/bpf/ovl-probe-test"); r.OK != Yes {
+	t.Cleanup(func() {
+		if err := unix.Unmount(mount, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	dir := filepath.Join(mount, "ovl")
+	if r := Kernel(t.Context(), dir); r.OK != Yes {
 		t.Errorf("answer is %q: %s", r.OK, r.Reason)
 	}
-	if _, err := os.Stat("/sys/fs/bpf/ovl-probe-test"); !os.IsNotExist(err) {
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the probe left its folder behind: %v", err)
 	}
 }
