@@ -292,7 +292,7 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		Datapath: a.datapath,
 		Tables:   a.tables,
 		Changes:  changes,
-		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, MaxMTU: a.maxMTU()},
+		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU()},
 		Logger:   a.log,
 	})
 	a.goDo(func() {

@@ -178,6 +178,22 @@ func (n fakeNamespace) Present() error {
 	return nil
 }
 
+func (n fakeNamespace) HasInterface(name string) (bool, error) {
+	n.host.mu.Lock()
+	defer n.host.mu.Unlock()
+	return n.host.takenLocked(n.inode, name), nil
+}
+
+// takenLocked reports whether the namespace has an interface of that name.
+func (h *fakeHost) takenLocked(inode uint64, ifname string) bool {
+	for _, v := range h.devices {
+		if v.namespace == inode && v.ifname == ifname {
+			return true
+		}
+	}
+	return false
+}
+
 func (h *fakeHost) OpenNamespace(netns string, pid int) (Namespace, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -197,10 +213,8 @@ func (h *fakeHost) CreateEndpoint(_ context.Context, d EndpointDevice) error {
 	if err := h.failing["CreateEndpoint"]; err != nil {
 		return err
 	}
-	for _, v := range h.devices {
-		if v.namespace == d.Namespace.Inode() && v.ifname == d.IfName {
-			return fmt.Errorf("%w: %s", link.ErrExists, d.IfName)
-		}
+	if h.takenLocked(d.Namespace.Inode(), d.IfName) {
+		return fmt.Errorf("%w: %s", link.ErrExists, d.IfName)
 	}
 	h.devices[d.Host] = fakeDevice{namespace: d.Namespace.Inode(), ifname: d.IfName, spec: d}
 	return nil
@@ -209,7 +223,10 @@ func (h *fakeHost) CreateEndpoint(_ context.Context, d EndpointDevice) error {
 func (h *fakeHost) CheckTAP(name string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.devices[name].tap {
+	switch d, there := h.devices[name]; {
+	case !there:
+		return fmt.Errorf("%w: %s", link.ErrNoDevice, name)
+	case !d.tap:
 		return fmt.Errorf("%w: %s", link.ErrNotTAP, name)
 	}
 	return nil

@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"errors"
-	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +131,7 @@ func TestAttachRefuses(t *testing.T) {
 	}
 	one.host.addNamespace("b")
 	one.host.addTAP("tap0")
+	one.host.devices["veth7"] = fakeDevice{namespace: one.host.namespaces["b"], ifname: "lan0"}
 	before := one.host.deviceNames()
 	for _, c := range []struct {
 		name string
@@ -147,6 +146,7 @@ func TestAttachRefuses(t *testing.T) {
 		{"no such TAP", one, api.AttachRequest{Network: "blue", TAP: "tap9"}, api.CodeNotFound, "tap9"},
 		{"not a TAP", one, api.AttachRequest{Network: "blue", TAP: have.Device}, api.CodeInvalid, have.Device},
 		{"attached twice", one, api.AttachRequest{Network: "red", NetNS: "a", Name: "other"}, api.CodeExists, "endpoint a of network blue"},
+		{"interface is there", one, api.AttachRequest{Network: "red", NetNS: "b", IfName: "lan0"}, api.CodeExists, "--ifname"},
 		{"name taken here", one, api.AttachRequest{Network: "blue", NetNS: "b", Name: "a"}, api.CodeExists, "node host1"},
 		{"name taken elsewhere", two, api.AttachRequest{Network: "blue", NetNS: "a"}, api.CodeExists, "node host1"},
 		{"MAC taken", two, api.AttachRequest{Network: "blue", NetNS: "b", MAC: have.MacAddress}, api.CodeTaken, "endpoint a"},
@@ -230,89 +230,6 @@ func TestAuthorityAway(t *testing.T) {
 	// What is there can be taken away without the authority.
 	if _, err := two.Detach(t.Context(), api.DetachRequest{Endpoint: "a"}); err != nil {
 		t.Error(err)
-	}
-}
-
-// Every step of an attach fails once; nothing may be left of it.
-func TestAttachRollsBack(t *testing.T) {
-	boom := errors.New("boom")
-	for _, c := range []struct {
-		name        string
-		break_, fix func(n *node)
-	}{
-		{
-			"device",
-			func(n *node) { n.host.fail("CreateEndpoint", boom) },
-			func(n *node) { n.host.fail("CreateEndpoint", nil) },
-		},
-		{
-			"datapath as a whole",
-			func(n *node) { n.host.dp().Break(boom) },
-			func(n *node) { n.host.dp().Break(nil) },
-		},
-		{
-			"the port",
-			func(n *node) {
-				n.hooksAfter("attach device", func() {
-					for _, d := range n.host.deviceNames() {
-						n.host.dp().Fail(datapath.PortObject(d), boom)
-					}
-				})
-			},
-			func(n *node) { n.Agent.hooks.afterStep = nil },
-		},
-		{
-			"namespace deleted half-way",
-			func(n *node) { n.hooksAfter("attach device", func() { n.host.deleteNamespace("a") }) },
-			func(n *node) { n.Agent.hooks.afterStep = nil; n.host.addNamespace("a") },
-		},
-		{
-			"network removed half-way",
-			func(n *node) {
-				n.hooksAfter("attach device", func() {
-					if err := n.NetworkRemove(n.lab.t.Context(), "blue"); err != nil {
-						n.lab.t.Error(err)
-					}
-				})
-			},
-			func(n *node) {
-				n.Agent.hooks.afterStep = nil
-				n.create(api.NetworkRequest{Name: "blue", Subnets: prefixes("10.0.0.0/30")})
-			},
-		},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			l := newLab(t, 2)
-			n := l.nodes[0]
-			// One address beside the gateway's: a lease left behind shows.
-			n.create(api.NetworkRequest{Name: "blue", Subnets: prefixes("10.0.0.0/30")})
-			n.host.addNamespace("a")
-			c.break_(n)
-			_, err := n.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "a", IPs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}})
-			if err == nil {
-				t.Fatal("the attach was not refused")
-			}
-			if left := n.host.deviceNames(); len(left) > 0 {
-				t.Errorf("devices left behind: %v", left)
-			}
-			if list, _ := n.EndpointList(t.Context(), ""); len(list) > 0 {
-				t.Errorf("endpoints left behind: %+v", list)
-			}
-			c.fix(n)
-			if _, err := n.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "a", IPs: []netip.Addr{netip.MustParseAddr("10.0.0.2")}}); err != nil {
-				t.Errorf("after the cause is gone: %v", err)
-			}
-		})
-	}
-}
-
-// hooksAfter runs f after a step, once.
-func (n *node) hooksAfter(step string, f func()) {
-	n.Agent.hooks.afterStep = func(s string) {
-		if s == step {
-			n.Agent.hooks.afterStep = nil
-			f()
-		}
 	}
 }
 

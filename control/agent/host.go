@@ -69,6 +69,8 @@ type Namespace interface {
 	// Present returns an error that wraps link.ErrNoNamespace unless what it
 	// was opened by still leads to it.
 	Present() error
+	// HasInterface reports whether there is an interface of that name in it.
+	HasInterface(name string) (bool, error)
 	Close() error
 }
 

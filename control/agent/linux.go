@@ -75,29 +75,37 @@ func (Linux) RemoveDatapath(dir string) error { return kernel.Remove(dir) }
 
 // OpenNamespace is link.OpenNamed or link.OpenPID.
 func (Linux) OpenNamespace(netns string, pid int) (Namespace, error) {
+	open := func() (*link.Namespace, error) { return link.OpenNamed(netns) }
 	if netns == "" {
-		return namespace(link.OpenPID(pid))
+		open = func() (*link.Namespace, error) { return link.OpenPID(pid) }
 	}
-	return namespace(link.OpenNamed(netns))
-}
-
-// namespace keeps a nil *link.Namespace from becoming a Namespace that is not
-// nil.
-func namespace(ns *link.Namespace, err error) (Namespace, error) {
+	ns, err := open()
 	if err != nil {
 		return nil, err
 	}
-	return ns, nil
+	return linuxNamespace{ns}, nil
+}
+
+// linuxNamespace is a link.Namespace that can be looked into.
+type linuxNamespace struct{ *link.Namespace }
+
+// HasInterface is link.Exists inside the namespace.
+func (n linuxNamespace) HasInterface(name string) (there bool, err error) {
+	err = n.Do(func() error {
+		there, err = link.Exists(name)
+		return err
+	})
+	return there, err
 }
 
 // CreateEndpoint is link.CreateEndpoint.
 func (Linux) CreateEndpoint(ctx context.Context, d EndpointDevice) error {
-	ns, ok := d.Namespace.(*link.Namespace)
+	ns, ok := d.Namespace.(linuxNamespace)
 	if !ok {
 		return errors.New("network namespace was not opened by this host")
 	}
 	return link.CreateEndpoint(ctx, link.EndpointSpec{
-		Host: d.Host, Namespace: ns, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs, MTU: d.MTU,
+		Host: d.Host, Namespace: ns.Namespace, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs, MTU: d.MTU,
 	})
 }
 

@@ -82,12 +82,18 @@ func TestLinuxEndpoint(t *testing.T) {
 			return err
 		}
 		defer ns.Close()
+		if there, err := ns.HasInterface("eth0"); there || err != nil {
+			t.Errorf("eth0 before it is made: %v, %v", there, err)
+		}
 		spec := EndpointDevice{
 			Host: device, IfName: "eth0", Namespace: ns, MAC: derivedMAC("x"), MTU: 1450,
 			Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")},
 		}
 		if err := h.CreateEndpoint(t.Context(), spec); err != nil {
 			return err
+		}
+		if there, err := ns.HasInterface("eth0"); !there || err != nil {
+			t.Errorf("eth0 once it is made: %v, %v", there, err)
 		}
 		spec.Host = deviceName(newID())
 		if err := h.CreateEndpoint(t.Context(), spec); !errors.Is(err, link.ErrExists) {

@@ -15,8 +15,10 @@ import (
 type Local struct {
 	// Node is the host's own node ID.
 	Node string
-	// VTEP is its own underlay address.
+	// VTEP is its own underlay address, and Port the UDP port of VXLAN, which
+	// has to be the same on every host.
 	VTEP netip.Addr
+	Port uint16
 	// MaxMTU is the largest inner IP packet that its underlay takes, in
 	// bytes; 0 is no limit.
 	MaxMTU int
@@ -132,6 +134,8 @@ func (b *builder) peers() {
 			continue
 		case !n.VTEP.IsValid():
 			b.alarm("node "+n.Name, "its endpoints cannot be reached: it has no VTEP")
+		case n.VXLANPort != b.local.Port:
+			b.alarm("node "+n.Name, "its endpoints are left out: it has VXLAN on port %d, this host on %d", n.VXLANPort, b.local.Port)
 		case n.VTEP == b.local.VTEP:
 			b.alarm("node "+n.Name, "its endpoints are left out: its VTEP %v is this host's own", n.VTEP)
 		case taken:

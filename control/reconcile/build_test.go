@@ -58,7 +58,7 @@ func (w *world) now() time.Time {
 }
 
 func (w *world) node(id, vtep string) {
-	n := store.Node{ID: id, Name: "host-" + id, Started: w.now()}
+	n := store.Node{ID: id, Name: "host-" + id, VXLANPort: 4789, Started: w.now()}
 	if vtep != "" {
 		n.VTEP = netip.MustParseAddr(vtep)
 	}
@@ -220,6 +220,22 @@ alarm node host-2: its endpoints are left out: node host-4 started later with th
 `,
 		},
 		{
+			name: "another VXLAN port cannot be reached",
+			rows: func(w *world) {
+				w.network("blue", 4096, 1450)
+				h := w.Nodes["3"]
+				h.VXLANPort = 8472
+				w.Nodes["3"] = h
+				w.endpoint("a", "blue", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
+				w.endpoint("c", "blue", "3", "02:00:00:00:00:0c", "10.0.0.4/24")
+			},
+			want: `
+network 4096 mtu 1450
+  port ovla veth 02:00:00:00:00:0a [10.0.0.2]
+alarm node host-3: its endpoints are left out: it has VXLAN on port 8472, this host on 4789
+`,
+		},
+		{
 			name: "names that two have, and a network that was removed",
 			rows: func(w *world) {
 				w.network("blue", 4096, 1450)
@@ -245,7 +261,7 @@ alarm node host-2: two nodes have this name, 3 and 2: start one of them with ano
 			w.node("2", "192.0.2.2")
 			w.node("3", "192.0.2.3")
 			c.rows(w)
-			s, alarms := Build(&w.Tables, Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1"), MaxMTU: 1450})
+			s, alarms := Build(&w.Tables, Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789, MaxMTU: 1450})
 			if got := render(s, alarms); got != strings.TrimPrefix(c.want, "\n") {
 				t.Errorf("state is\n%s\nwant\n%s", got, strings.TrimPrefix(c.want, "\n"))
 			}
@@ -262,8 +278,8 @@ func TestBuildAgrees(t *testing.T) {
 	w.endpoint("b", "blue", "2", "02:00:00:00:00:0b", "10.0.0.2/24")
 	w.endpoint("a", "blue", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
 	w.endpoint("c", "blue", "1", "02:00:00:00:00:0c", "10.0.0.3/24")
-	one, _ := Build(&w.Tables, Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1")})
-	two, _ := Build(&w.Tables, Local{Node: "2", VTEP: netip.MustParseAddr("192.0.2.2")})
+	one, _ := Build(&w.Tables, Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789})
+	two, _ := Build(&w.Tables, Local{Node: "2", VTEP: netip.MustParseAddr("192.0.2.2"), Port: 4789})
 	if r := one.Networks[0].Remotes; len(r) != 1 || r[0].MAC[5] != 0x0b {
 		t.Errorf("host 1 takes %v for 10.0.0.2, want endpoint b", r)
 	}

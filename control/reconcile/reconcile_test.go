@@ -40,7 +40,7 @@ func newRig(wrap func(datapath.Datapath) datapath.Datapath) *rig {
 		Datapath: wrap(r.fake),
 		Tables:   func() *Tables { return r.tables.Load() },
 		Changes:  r.changes,
-		Local:    Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1")},
+		Local:    Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
