@@ -44,7 +44,7 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if err := d.peers.write(d.objs.OvlPeers); err != nil {
 		return fmt.Errorf("write map ovl_peers: %w", err)
 	}
-	syncers, err := d.syncers(want)
+	syncers, err := d.syncers(want, vxlan)
 	if err != nil {
 		return err
 	}
@@ -73,8 +73,8 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	return err
 }
 
-// ensureHost makes what every network needs: the vxlan device, and the
-// programs' knowledge of their host.
+// ensureHost makes what every network needs: the vxlan device, and an entry for
+// every counter of drops.
 func (d *Datapath) ensureHost() (vxlan, underlay uint32, err error) {
 	u, err := net.InterfaceByName(d.opts.Underlay)
 	if err != nil {
@@ -86,12 +86,6 @@ func (d *Datapath) ensureHost() (vxlan, underlay uint32, err error) {
 	}
 	if err := allowForwarding(VXLANDevice); err != nil {
 		return 0, 0, err
-	}
-	config := bpf.OvlConfig{
-		Vtep: d.opts.VTEP.As4(), VxlanIfindex: uint32(index), VxlanPort: d.opts.Port,
-	}
-	if err := d.objs.OvlConfig.Put(uint32(0), config); err != nil {
-		return 0, 0, fmt.Errorf("write map ovl_config: %w", err)
 	}
 	for _, r := range datapath.DropReasons() {
 		err := d.objs.OvlDrops.Update(uint32(r), make([]bpf.OvlCounter, ebpf.MustPossibleCPU()), ebpf.UpdateNoExist)
@@ -116,14 +110,18 @@ func allowForwarding(device string) error {
 }
 
 // syncers lists the maps in the order in which they may gain entries: what a
-// look-up leads to is there before what leads to it.
-func (d *Datapath) syncers(want tables) ([]syncer, error) {
+// look-up leads to is there before what leads to it, and first what the
+// programs know of their host.
+func (d *Datapath) syncers(want tables, vxlan uint32) ([]syncer, error) {
+	config, err0 := newSyncer(bpf.OvlMapOvlConfig, d.objs.OvlConfig, map[uint32]bpf.OvlConfig{
+		0: {Vtep: d.opts.VTEP.As4(), VxlanIfindex: vxlan, VxlanPort: d.opts.Port},
+	})
 	networks, err1 := newSyncer(bpf.OvlMapOvlNetworks, d.objs.OvlNetworks, want.networks)
 	members, err2 := newSyncer(bpf.OvlMapOvlMembers, d.objs.OvlMembers, want.members)
 	fdb, err3 := newSyncer(bpf.OvlMapOvlFdb, d.objs.OvlFdb, want.fdb)
 	neigh, err4 := newSyncer(bpf.OvlMapOvlNeigh, d.objs.OvlNeigh, want.neigh)
 	ports, err5 := newSyncer(bpf.OvlMapOvlPorts, d.objs.OvlPorts, want.ports)
-	return []syncer{networks, members, fdb, neigh, ports}, errors.Join(err1, err2, err3, err4, err5)
+	return []syncer{config, networks, members, fdb, neigh, ports}, errors.Join(err0, err1, err2, err3, err4, err5)
 }
 
 // attach puts the programs where they belong and returns how many it changed,

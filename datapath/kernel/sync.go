@@ -60,7 +60,7 @@ func newSyncer[K, V comparable](name string, m *ebpf.Map, want map[K]V) (syncer,
 	}, nil
 }
 
-// readAll returns the content of a hash map, in batches where the kernel has
+// readAll returns the content of a map, in batches where the kernel has
 // them (Linux 5.6).
 func readAll[K comparable, V any](m *ebpf.Map) (map[K]V, error) {
 	out := map[K]V{}
