@@ -25,6 +25,7 @@ type bed struct {
 	lab   *linktest.Lab
 	hosts []*bedHost
 	mtu   int
+	made  int // endpoints, for their names
 }
 
 type bedHost struct {
@@ -193,7 +194,8 @@ func (b *bed) attach(host int, vni encap.VNI, addrs ...string) *bedEndpoint {
 func (b *bed) attachMAC(host int, vni encap.VNI, mac encap.MAC, addrs ...string) *bedEndpoint {
 	b.t.Helper()
 	h := b.hosts[host]
-	name := fmt.Sprintf("%d-%d-%d", host+1, vni, len(h.network(vni, b.mtu).Ports)+1)
+	b.made++
+	name := fmt.Sprintf("%d-%d-%d", host+1, vni, b.made)
 	e := &bedEndpoint{Namespace: b.lab.Endpoint(name), host: h, vni: vni}
 	e.port = datapath.Port{Device: "p" + name, MAC: mac}
 	spec := link.EndpointSpec{Host: e.port.Device, IfName: "eth0", MAC: e.port.MAC, MTU: b.mtu}

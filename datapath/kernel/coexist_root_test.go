@@ -24,6 +24,12 @@ func TestOtherPrograms(t *testing.T) {
 			if out, err := tryRun(b.hosts[1].Namespace, ping...); err == nil {
 				t.Errorf("ping passes the other program, which drops everything:\n%s", out)
 			}
+			if err := b.hosts[0].Do(func() error { return Remove(b.hosts[0].opts.Dir) }); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := tryRun(b.hosts[1].Namespace, ping...); err == nil {
+				t.Errorf("the other program went with ours:\n%s", out)
+			}
 		})
 	}
 }
