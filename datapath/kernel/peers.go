@@ -38,7 +38,13 @@ func readPeers(m *ebpf.Map) (peerTable, error) {
 		if p.Vtep == [4]byte{} {
 			break
 		}
-		t.slots[netip.AddrFrom4(p.Vtep)] = t.next
+		vtep := netip.AddrFrom4(p.Vtep)
+		if _, ok := t.slots[vtep]; ok {
+			// It was taken back, and its peer returned to another.
+			t.free = append(t.free, t.next)
+			continue
+		}
+		t.slots[vtep] = t.next
 	}
 	return t, nil
 }
