@@ -10,7 +10,7 @@ PATH=$PWD/bin:$PATH:/usr/sbin:/sbin
 
 hosts=(1 2 3)
 network=shop
-work=
+work=/run/ovldemo # logs, and what was measured
 
 # ---- how the story is told -------------------------------------------------
 
@@ -60,16 +60,16 @@ cleanup() {
 	for h in "${hosts[@]}"; do
 		rm -rf "/run/ovl-demo-h$h" "/var/lib/ovl-demo-h$h" "/sys/fs/bpf/ovl-demo-h$h"
 	done
-	[ -z "$work" ] || rm -rf "$work"
+	rm -rf "$work"
 }
 
 finish() {
 	local status=$?
 	trap - EXIT
 	trap '' INT TERM HUP
-	[ $status -eq 0 ] || say "Stopped. Taking everything down."
-	if [ $status -ne 0 ] && [ -n "$work" ]; then
+	if [ $status -ne 0 ]; then
 		tail -n 5 "$work"/h*.log 2>/dev/null || true
+		say "Stopped. Taking everything down."
 	fi
 	cleanup
 	exit $status
@@ -79,8 +79,10 @@ if [ "$(id -u)" -ne 0 ]; then
 	echo "the demo makes network namespaces: run it as root" >&2
 	exit 1
 fi
-exec 9<"docs/demo.sh" # the lock is on the script itself: it leaves no file
-if ! flock -n 9; then
+# The lock is on the script itself, so that it leaves no file. What a killed
+# run was just measuring may hold it for a few seconds more.
+exec 9<docs/demo.sh
+if ! flock -w 10 9; then
 	echo "another demo is running" >&2
 	exit 1
 fi
@@ -88,7 +90,7 @@ cleanup
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-work=$(mktemp -d /tmp/ovldemo.XXXXXX)
+mkdir -m 700 "$work"
 
 # ---- the hosts -------------------------------------------------------------
 
@@ -160,8 +162,8 @@ for i in "${!names[@]}"; do
 	for j in "${!names[@]}"; do
 		if [ "$i" = "$j" ]; then
 			printf '%7s' ·
-		elif in_ns "${names[i]}" ping -n -q -c 3 -i 0.02 -W 1 "${addresses[j]}" >"$work/ping" 2>&1; then
-			grep -q ' 0% packet loss' "$work/ping" && printf '%7s' ok || { printf '%7s' LOSS; lost=1; }
+		elif in_ns "${names[i]}" ping -n -q -c 3 -i 0.02 -W 1 "${addresses[j]}" 2>&1 | grep ' 0% packet loss' >/dev/null; then
+			printf '%7s' ok
 		else
 			printf '%7s' LOST
 			lost=1
@@ -191,20 +193,23 @@ for h in 1 2; do
 	in_ns "vx$h" ip neigh replace "198.51.100.$((3 - h))" lladdr "$mac" dev eth0
 done
 
-# throughput SERVER CLIENT ADDRESS prints Gbit/s of one TCP stream.
+# throughput SERVER CLIENT ADDRESS sets gbits to what one TCP stream carries.
 throughput() {
-	in_ns "$1" iperf3 --server --one-off 9>&- >"$work/iperf" 2>&1 &
+	in_ns "$1" iperf3 --server --one-off 9>&- >"$work/server" 2>&1 &
 	local server=$!
 	until_done 60 in_ns "$1" sh -c 'ss -Hltn sport = :5201 | grep -q .'
-	in_ns "$2" iperf3 --client "$3" --connect-timeout 3000 --time 3 --format g | awk '/receiver/ { print $7 }'
+	in_ns "$2" iperf3 --client "$3" --connect-timeout 3000 --time 3 --format g >"$work/client"
 	wait "$server"
+	gbits=$(awk '/receiver/ { print $7 }' "$work/client")
 }
 note "One TCP stream from h1 to h2, twice each in turn, 3 seconds at a time:"
 show "iperf3 --client …"
 printf '%24s %20s\n' "ovl" "kernel vxlan + bridge"
 for _ in 1 2; do
-	printf '%17s Gbit/s' "$(throughput web2 web1 "${addresses[2]}")"
-	printf ' %13s Gbit/s\n' "$(throughput vx2 vx1 198.51.100.2)"
+	throughput web2 web1 "${addresses[2]}"
+	printf '%17s Gbit/s' "$gbits"
+	throughput vx2 vx1 198.51.100.2
+	printf ' %13s Gbit/s\n' "$gbits"
 done
 note "(a taste only; \`make bench\` measures properly)"
 
@@ -225,8 +230,7 @@ for h in 3 2 1; do
 	ctl "$h" down
 done
 cleanup
-work=
-for path in /run/netns/ovldemo-* /run/ovl-demo-h* /var/lib/ovl-demo-h* /sys/fs/bpf/ovl-demo-h*; do
+for path in /run/netns/ovldemo-* /run/ovldemo /run/ovl-demo-h* /var/lib/ovl-demo-h* /sys/fs/bpf/ovl-demo-h*; do
 	if [ -e "$path" ]; then
 		say "Left behind: $path"
 		exit 1
