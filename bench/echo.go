@@ -53,6 +53,9 @@ func echoRoundTrip(ctx context.Context, p Pair, d time.Duration) (float64, error
 	return middle(times), nil
 }
 
+// patience is how long a pair may take until its first echo is answered.
+const patience = 3 * time.Second
+
 // waitReachable returns when the server of a pair answers an echo.
 func waitReachable(ctx context.Context, p Pair) error {
 	e, err := newEcho(p)
@@ -60,10 +63,12 @@ func waitReachable(ctx context.Context, p Pair) error {
 		return err
 	}
 	defer e.close()
-	if _, err := e.once(); err != nil {
-		return errors.Join(err, ctx.Err())
+	for end := time.Now().Add(patience); ; {
+		_, err := e.once()
+		if err == nil || ctx.Err() != nil || time.Now().After(end) {
+			return errors.Join(err, ctx.Err())
+		}
 	}
-	return nil
 }
 
 // echo is a raw ICMP socket of the client.

@@ -67,10 +67,14 @@ finish() {
 	local status=$?
 	trap - EXIT
 	trap '' INT TERM HUP
-	if [ $status -ne 0 ]; then
-		tail -n 5 "$work"/h*.log 2>/dev/null || true
-		say "Stopped. Taking everything down."
-	fi
+	case $status in
+	0) ;;
+	130 | 143) say "Stopped. Taking everything down." ;;
+	*)
+		tail -n 5 "$work"/h*.log || true
+		say "Failed. Taking everything down."
+		;;
+	esac
 	cleanup
 	exit $status
 }
