@@ -1,0 +1,89 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+
+	"github.com/cilium/ebpf"
+	ebpflink "github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+)
+
+// folders are the three that an instance has.
+func (h *host) folders() []string {
+	return []string{"/run/ovl-" + h.instance, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance}
+}
+
+func (h *host) dataDir() string   { return "/var/lib/ovl-" + h.instance }
+func (h *host) stateFile() string { return h.dataDir() + "/state.db" }
+
+// endpointDevice is what attach calls the host's end of an endpoint.
+var endpointDevice = regexp.MustCompile(`^ovl[0-9a-f]{10}$`)
+
+// devices returns the host's ends of its endpoints that are there.
+func (h *host) devices() (names []string, err error) {
+	return names, h.eachDevice(func(d netlink.Link) error {
+		if endpointDevice.MatchString(d.Attrs().Name) {
+			names = append(names, d.Attrs().Name)
+		}
+		return nil
+	})
+}
+
+// leftovers lists what `ovlctl down` should have removed: folders, devices,
+// and programs on devices that are not ours.
+func (h *host) leftovers() (left []string) {
+	for _, path := range h.folders() {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			left = append(left, fmt.Sprintf("%s (%v)", path, err))
+		}
+	}
+	err := h.eachDevice(func(d netlink.Link) error {
+		name := d.Attrs().Name
+		if endpointDevice.MatchString(name) || name == "ovl-vxlan" {
+			left = append(left, "device "+name)
+		}
+		for _, hook := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
+			r, err := ebpflink.QueryPrograms(ebpflink.QueryOptions{Target: d.Attrs().Index, Attach: hook})
+			if errors.Is(err, ebpf.ErrNotSupported) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("programs of %s: %w", name, err)
+			}
+			for _, p := range r.Programs {
+				left = append(left, fmt.Sprintf("program %d on %s", p.ID, name))
+			}
+		}
+		qdiscs, err := netlink.QdiscList(d)
+		for _, q := range qdiscs {
+			if q.Type() == "clsact" {
+				left = append(left, "clsact on "+name)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		left = append(left, fmt.Sprintf("cannot tell: %v", err))
+	}
+	return left
+}
+
+// eachDevice calls f in the host's namespace.
+func (h *host) eachDevice(f func(netlink.Link) error) error {
+	return h.Do(func() error {
+		devices, err := netlink.LinkList()
+		if err != nil {
+			return fmt.Errorf("devices: %w", err)
+		}
+		for _, d := range devices {
+			if err := f(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
