@@ -105,11 +105,11 @@ func iperfServer(t *testing.T, ns *linktest.Namespace) (stop func()) {
 	return nil
 }
 
-// checkTCP sends some hundred megabytes each way.
+// checkTCP sends some megabytes each way.
 func checkTCP(t *testing.T, client, server *linktest.Namespace, addr string) {
 	t.Helper()
 	for _, direction := range [][]string{{}, {"-R"}} {
-		b := iperf(t, client, server, addr, append([]string{"-n", "150M"}, direction...)...)
+		b := iperf(t, client, server, addr, append([]string{"-n", "60M"}, direction...)...)
 		got := b.End.SumReceived
 		t.Logf("%s to %s %v: %.1f Gb/s", client.Name, addr, direction, got.BitsPerSecond/1e9)
 		if got.BitsPerSecond < crawl {

@@ -18,7 +18,7 @@ func TestOtherPrograms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, linktest.Options{Hosts: 2}, hook)
 			b.connect()
-			ping := []string{"ping", "-n", "-c", "1", "-W", "1", b.hosts[0].Addr.String()}
+			ping := []string{"ping", "-n", "-c", "1", "-W", "0.3", b.hosts[0].Addr.String()}
 			run(t, b.hosts[1].Namespace, ping...)
 			dropEverything(t, b.hosts[0].Namespace, linktest.UnderlayDevice)
 			if out, err := tryRun(b.hosts[1].Namespace, ping...); err == nil {

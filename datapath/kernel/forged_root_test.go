@@ -31,9 +31,8 @@ func newForgedBed(t *testing.T) *forgedBed {
 	f.b = b.attach(1, testVNI, "10.0.0.3/24", "fd00::3/64")
 	b.connect()
 	for _, e := range []*bedEndpoint{f.a, f.b} {
-		// Nothing but what the test sends: no IPv6 of the namespace's own, and
-		// a device that takes more than the network does.
-		run(t, e.Namespace, "sysctl", "-q", "net.ipv6.conf.all.disable_ipv6=1")
+		e.silence(t)
+		// A device that takes more than the network does.
 		run(t, e.Namespace, "ip", "link", "set", "eth0", "mtu", "9000")
 		run(t, e.host.Namespace, "ip", "link", "set", e.port.Device, "mtu", "9000")
 	}
@@ -43,6 +42,13 @@ func newForgedBed(t *testing.T) *forgedBed {
 	f.hostB = dt.Party{MAC: macOf(t, b.hosts[1].Namespace, linktest.UnderlayDevice), Addr: b.hosts[1].Addr}
 	f.stranger = dt.Party{MAC: macOf(t, b.hosts[2].Namespace, linktest.UnderlayDevice), Addr: b.hosts[2].Addr}
 	return f
+}
+
+// silence leaves nothing but what the test sends: no IPv6 of the namespace's
+// own.
+func (e *bedEndpoint) silence(t *testing.T) {
+	t.Helper()
+	run(t, e.Namespace, "sysctl", "-q", "net.ipv6.conf.all.disable_ipv6=1")
 }
 
 // forgery is a frame that must not pass.

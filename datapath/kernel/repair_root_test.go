@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
+	ebpflink "github.com/cilium/ebpf/link"
 
 	"github.com/ovlnet/ovl/bpf"
 	"github.com/ovlnet/ovl/datapath"
@@ -120,7 +122,18 @@ func (r *repairBed) detach(t *testing.T, program, device string) {
 		if err != nil {
 			return err
 		}
-		return os.Remove(filepath.Join(r.h.opts.Dir, linksDir, at{program, index}.pinName()))
+		if err := os.Remove(filepath.Join(r.h.opts.Dir, linksDir, at{program, index}.pinName())); err != nil {
+			return err
+		}
+		// The kernel detaches a little after the last hold on the link goes.
+		for range 500 {
+			there, err := ebpflink.QueryPrograms(ebpflink.QueryOptions{Target: int(index), Attach: ebpf.AttachTCXIngress})
+			if err != nil || len(there.Programs) == 0 {
+				return err
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		return fmt.Errorf("%s stays on %s", program, device)
 	})
 	if err != nil {
 		t.Fatal(err)

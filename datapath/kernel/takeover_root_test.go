@@ -31,7 +31,7 @@ func TestTakeOver(t *testing.T) {
 
 			echoes := []*echo{startEcho(t, a, far), startEcho(t, far, a), startEcho(t, a, near)}
 			defer iperfServer(t, far.Namespace)()
-			tcp := startIperf(t, a.Namespace, far.addr().String(), "-t", "3", "-i", "0.5")
+			tcp := startIperf(t, a.Namespace, far.addr().String(), "-t", "2", "-i", "0.5")
 
 			before := attachedTo(t, h)
 			for _, next := range []func(){
