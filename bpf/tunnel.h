@@ -48,6 +48,33 @@ static __always_inline __u16 source_port(__u32 hash)
 	return OVL_SPORT_MIN + (((__u64)hash * OVL_SPORT_COUNT) >> 32);
 }
 
+/* encapsulate_slow hands any frame to the vxlan device. */
+static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct config *cfg,
+					    const struct fdb_entry *to, __u32 vni, __u16 mtu)
+{
+	struct bpf_tunnel_key key = {
+		.tunnel_id = vni,
+		.remote_ipv4 = bpf_ntohl(addr4(to->vtep)),
+		.tunnel_ttl = OVL_OUTER_TTL,
+		.local_ipv4 = bpf_ntohl(addr4(cfg->vtep)),
+	};
+	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
+
+	/* The largest IPv6 extension-free TCP header is 60 + 40 bytes; what a
+	 * segment's own headers take is not looked at here.
+	 */
+	if (!ctx->gso_size && ctx->len - ETH_HLEN > mtu)
+		return drop(ctx, OVL_DROP_TOO_BIG);
+	/* The local address is part of the key since Linux 6.0; before it the
+	 * route to the VTEP chooses.
+	 */
+	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags) &&
+	    bpf_skb_set_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), flags))
+		return drop(ctx, OVL_DROP_ENCAP);
+	count_sent(to->peer, ctx->len);
+	return bpf_redirect(cfg->vxlan_ifindex, 0);
+}
+
 /* encapsulate sends a frame of an inner IPv4 packet to another host. The
  * inner checksum and segmentation are left to whoever comes last, the
  * underlay's device at best.
@@ -105,7 +132,10 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 					BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
 					BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
 					BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
-		return drop(ctx, OVL_DROP_ENCAP);
+		/* The kernel still has it down as encapsulated: it came out of
+		 * a tunnel, and an endpoint passes it on.
+		 */
+		return encapsulate_slow(ctx, cfg, to, in->vni, in->mtu);
 	h = frame(ctx, sizeof(*h));
 	if (!h)
 		return drop(ctx, OVL_DROP_ENCAP);
@@ -121,33 +151,6 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(fib.ifindex, NULL, 0, 0);
 	return bpf_redirect(fib.ifindex, 0);
-}
-
-/* encapsulate_slow hands any frame to the vxlan device. */
-static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct config *cfg,
-					    const struct fdb_entry *to, __u32 vni, __u16 mtu)
-{
-	struct bpf_tunnel_key key = {
-		.tunnel_id = vni,
-		.remote_ipv4 = bpf_ntohl(addr4(to->vtep)),
-		.tunnel_ttl = OVL_OUTER_TTL,
-		.local_ipv4 = bpf_ntohl(addr4(cfg->vtep)),
-	};
-	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
-
-	/* The largest IPv6 extension-free TCP header is 60 + 40 bytes; what a
-	 * segment's own headers take is not looked at here.
-	 */
-	if (!ctx->gso_size && ctx->len - ETH_HLEN > mtu)
-		return drop(ctx, OVL_DROP_TOO_BIG);
-	/* The local address is part of the key since Linux 6.0; before it the
-	 * route to the VTEP chooses.
-	 */
-	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags) &&
-	    bpf_skb_set_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), flags))
-		return drop(ctx, OVL_DROP_ENCAP);
-	count_sent(to->peer, ctx->len);
-	return bpf_redirect(cfg->vxlan_ifindex, 0);
 }
 
 /* strip takes the tunnel headers off an inner IPv4 packet, the outer ECN
