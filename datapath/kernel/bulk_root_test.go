@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -123,6 +122,6 @@ func checkPing(t *testing.T, from *linktest.Namespace, addr string, args ...stri
 	t.Helper()
 	out, err := tryRun(from, append([]string{"ping", "-n", "-c", "3", "-i", "0.05", "-W", "1"}, append(args, addr)...)...)
 	if err != nil || !strings.Contains(out, " 0% packet loss") {
-		t.Error(fmt.Errorf("ping %s from %s: %v\n%s", addr, from.Name, err, out))
+		t.Errorf("ping %s from %s: %v\n%s", addr, from.Name, err, out)
 	}
 }
