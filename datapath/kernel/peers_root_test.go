@@ -42,8 +42,8 @@ func mustRead(t *testing.T, m *ebpf.Map) peerTable {
 	return p
 }
 
-// apply gives a slot to every VTEP, as Apply does for a state that has them.
-func (p *peerTable) apply(t *testing.T, m *ebpf.Map, vteps ...netip.Addr) map[netip.Addr]uint16 {
+// applyPeers gives a slot to every VTEP, as Apply does for a state that has them.
+func applyPeers(t *testing.T, p *peerTable, m *ebpf.Map, vteps ...netip.Addr) map[netip.Addr]uint16 {
 	t.Helper()
 	s := datapath.State{Networks: []datapath.Network{{}}}
 	for _, v := range vteps {
@@ -84,16 +84,16 @@ func vtep(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
 func TestPeerSlotsStay(t *testing.T) {
 	m := newPeersMap(t, 4)
 	p := mustRead(t, m)
-	first := p.apply(t, m, vtep(1), vtep(2), vtep(3))
+	first := applyPeers(t, &p, m, vtep(1), vtep(2), vtep(3))
 	want := map[netip.Addr]uint16{vtep(1): 1, vtep(2): 2, vtep(3): 3}
 	if !maps.Equal(first, want) {
 		t.Fatalf("slots %v, want %v", first, want)
 	}
 	received(t, m, 2)
 
-	p.apply(t, m, vtep(3)) // the others leave, but there is room
+	applyPeers(t, &p, m, vtep(3)) // the others leave, but there is room
 	p = mustRead(t, m)     // the process ends
-	if again := p.apply(t, m, vtep(3), vtep(2), vtep(1)); !maps.Equal(again, want) {
+	if again := applyPeers(t, &p, m, vtep(3), vtep(2), vtep(1)); !maps.Equal(again, want) {
 		t.Errorf("slots after a restart %v, want %v", again, want)
 	}
 	got, err := readPeer(m, 2)
@@ -105,11 +105,11 @@ func TestPeerSlotsStay(t *testing.T) {
 func TestPeerSlotsReclaimed(t *testing.T) {
 	m := newPeersMap(t, 3)
 	p := mustRead(t, m)
-	p.apply(t, m, vtep(1), vtep(2), vtep(3))
+	applyPeers(t, &p, m, vtep(1), vtep(2), vtep(3))
 	received(t, m, 1)
 	received(t, m, 2)
 
-	slots := p.apply(t, m, vtep(2), vtep(4)) // 1 and 3 have left
+	slots := applyPeers(t, &p, m, vtep(2), vtep(4)) // 1 and 3 have left
 	if slots[vtep(2)] != 2 || slots[vtep(4)] != 1 && slots[vtep(4)] != 3 {
 		t.Errorf("slots %v, want the old one of the peer that stays, and one of those that left", slots)
 	}
@@ -133,14 +133,14 @@ func TestPeerSlotsReclaimed(t *testing.T) {
 func TestPeerWithTwoSlots(t *testing.T) {
 	m := newPeersMap(t, 3)
 	p := mustRead(t, m)
-	p.apply(t, m, vtep(1), vtep(2), vtep(3))
+	applyPeers(t, &p, m, vtep(1), vtep(2), vtep(3))
 	p.slots, p.fresh = map[netip.Addr]uint16{}, map[netip.Addr]uint16{vtep(3): 2}
 	if err := p.write(m); err != nil {
 		t.Fatal(err)
 	}
 	p = mustRead(t, m)
 	want := map[netip.Addr]uint16{vtep(1): 1, vtep(3): 2, vtep(4): 3}
-	if slots := p.apply(t, m, vtep(1), vtep(3), vtep(4)); !maps.Equal(slots, want) {
+	if slots := applyPeers(t, &p, m, vtep(1), vtep(3), vtep(4)); !maps.Equal(slots, want) {
 		t.Errorf("slots %v, want %v", slots, want)
 	}
 }
