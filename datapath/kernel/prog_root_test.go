@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -225,15 +226,18 @@ func TestProgramRoute(t *testing.T) {
 		knowNeighbour(t, h, f.hostB)
 		run(t, h.Namespace, "ip", "route", "add", to, "dev", linktest.UnderlayDevice, "mtu", "lock", "1400")
 		defer run(t, h.Namespace, "ip", "route", "del", to)
+		time.Sleep(routeHolds)
 		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropTooBig})
 	})
 	t.Run("drops what has no route", func(t *testing.T) {
 		run(t, h.Namespace, "ip", "route", "add", "blackhole", to)
 		defer run(t, h.Namespace, "ip", "route", "del", to)
+		time.Sleep(routeHolds)
 		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropNoRoute})
 	})
 	t.Run("leaves an unknown neighbour to the kernel", func(t *testing.T) {
 		run(t, h.Namespace, "ip", "neigh", "flush", "dev", linktest.UnderlayDevice, "nud", "all")
+		time.Sleep(routeHolds)
 		verdict, out := r.run(t, toB)
 		want := dt.Patch(dt.VXLAN(f.hostA, f.hostB, testVNI, toB), dt.OuterUDPOffset, out[dt.OuterUDPOffset:dt.OuterUDPOffset+2]...)
 		if verdict != verdictRedirect || !bytes.Equal(out[dt.OuterIPOffset:], want[dt.OuterIPOffset:]) {
