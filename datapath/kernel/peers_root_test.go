@@ -92,7 +92,7 @@ func TestPeerSlotsStay(t *testing.T) {
 	received(t, m, 2)
 
 	applyPeers(t, &p, m, vtep(3)) // the others leave, but there is room
-	p = mustRead(t, m)     // the process ends
+	p = mustRead(t, m)            // the process ends
 	if again := applyPeers(t, &p, m, vtep(3), vtep(2), vtep(1)); !maps.Equal(again, want) {
 		t.Errorf("slots after a restart %v, want %v", again, want)
 	}
