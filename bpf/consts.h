@@ -37,6 +37,11 @@
 #define OVL_SPORT_MIN 32768
 #define OVL_SPORT_COUNT 28232
 
+/* How long an answer about the way to a VTEP holds, in ns: so much later at the
+ * most does a packet follow a change of routes or of the next hop's address.
+ */
+#define OVL_ROUTE_NS 10000000ULL
+
 #define OVL_OUTER_TTL 64
 #define OVL_IP_DF 0x4000
 #define OVL_IP_FRAG 0x3fff /* MF and offset */

@@ -18,19 +18,20 @@ static __always_inline int drop(struct __sk_buff *ctx, enum drop_reason reason)
 	return TC_ACT_SHOT;
 }
 
-static __always_inline void count_sent(__u32 peer, __u32 bytes)
+static __always_inline struct peer *peer(__u32 slot)
 {
-	struct peer_counters *p = bpf_map_lookup_elem(&ovl_peers, &peer);
-
-	if (p) {
-		p->sent_packets++;
-		p->sent_bytes += bytes;
-	}
+	return bpf_map_lookup_elem(&ovl_peers, &slot);
 }
 
-static __always_inline void count_received(__u32 peer, __u32 bytes)
+static __always_inline void count_sent(struct peer *p, __u32 bytes)
 {
-	struct peer_counters *p = bpf_map_lookup_elem(&ovl_peers, &peer);
+	p->sent_packets++;
+	p->sent_bytes += bytes;
+}
+
+static __always_inline void count_received(__u32 slot, __u32 bytes)
+{
+	struct peer *p = peer(slot);
 
 	if (p) {
 		p->received_packets++;

@@ -7,6 +7,7 @@
 #define OVL_ENDPOINT_H
 
 #include "deliver.h"
+#include "flow.h"
 #include "source.h"
 #include "tunnel.h"
 
@@ -68,7 +69,7 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 
 	in.ecn = ip->tos & OVL_ECN_MASK;
 	in.l3l4_len = gso_headers(ctx, ip->ihl * 4, ip->protocol);
-	in.hash = bpf_get_hash_recalc(ctx);
+	in.hash = flow_hash(ctx, ip);
 	return encapsulate(ctx, cfg, to, &in);
 }
 

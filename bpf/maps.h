@@ -70,7 +70,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, OVL_MAX_PEERS);
 	__type(key, __u32);
-	__type(value, struct peer_counters);
+	__type(value, struct peer);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ovl_peers SEC(".maps");
 

@@ -93,10 +93,14 @@ type OvlNetworkEntry struct {
 	Mtu uint32
 }
 
-type OvlPeerCounters struct {
+type OvlPeer struct {
 	_               structs.HostLayout
 	Vtep            [4]uint8
-	Pad             uint32
+	Ifindex         uint32
+	Smac            [6]uint8
+	Dmac            [6]uint8
+	Mtu             uint32
+	Expires         uint64
 	SentPackets     uint64
 	SentBytes       uint64
 	ReceivedPackets uint64

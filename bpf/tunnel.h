@@ -59,6 +59,7 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 		.local_ipv4 = bpf_ntohl(addr4(cfg->vtep)),
 	};
 	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
+	struct peer *p = peer(to->peer);
 
 	/* The largest IPv6 extension-free TCP header is 60 + 40 bytes; what a
 	 * segment's own headers take is not looked at here.
@@ -71,8 +72,40 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags) &&
 	    bpf_skb_set_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), flags))
 		return drop(ctx, OVL_DROP_ENCAP);
-	count_sent(to->peer, ctx->len);
+	if (p)
+		count_sent(p, ctx->len);
 	return bpf_redirect(cfg->vxlan_ifindex, 0);
+}
+
+/* route asks the kernel for the way to a VTEP and keeps the answer in p, unless
+ * the next hop's address is still to be found. Returns a BPF_FIB_LKUP_RET_….
+ */
+static __always_inline long route(struct __sk_buff *ctx, const struct config *cfg,
+				  const struct fdb_entry *to, struct peer *p, __u64 now)
+{
+	struct bpf_fib_lookup fib = {
+		.family = OVL_AF_INET,
+		.l4_protocol = IPPROTO_UDP,
+		/* Any length makes the kernel return the path's MTU (Linux 5.12). */
+		.tot_len = OVL_OUTER_HLEN,
+		.ipv4_src = addr4(cfg->vtep),
+		.ipv4_dst = addr4(to->vtep),
+		/* The look-up is that of a packet to forward, and wants a device
+		 * that forwards: our own, so that no setting of the host matters.
+		 */
+		.ifindex = cfg->vxlan_ifindex,
+	};
+	long rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+
+	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return rc;
+	p->ifindex = fib.ifindex;
+	/* Unchanged: the kernel did not say. */
+	p->mtu = fib.mtu_result != OVL_OUTER_HLEN ? fib.mtu_result : ~0U;
+	copy_mac(p->smac, fib.smac);
+	copy_mac(p->dmac, fib.dmac);
+	p->expires = rc == BPF_FIB_LKUP_RET_SUCCESS ? now + OVL_ROUTE_NS : 0;
+	return rc;
 }
 
 /* encapsulate sends a frame of an inner IPv4 packet to another host. The
@@ -82,18 +115,7 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 static __always_inline int encapsulate(struct __sk_buff *ctx, const struct config *cfg,
 				       const struct fdb_entry *to, const struct inner *in)
 {
-	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len, peer = to->peer;
-	struct bpf_fib_lookup fib = {
-		.family = OVL_AF_INET,
-		.l4_protocol = IPPROTO_UDP,
-		.tot_len = len + OVL_ENCAP_LEN,
-		.ipv4_src = addr4(cfg->vtep),
-		.ipv4_dst = addr4(to->vtep),
-		/* The look-up is that of a packet to forward, and wants a device
-		 * that forwards: our own, so that no setting of the host matters.
-		 */
-		.ifindex = cfg->vxlan_ifindex,
-	};
+	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len;
 	struct outer_hdr outer = {
 		.ip = {
 			.version = 4,
@@ -116,16 +138,20 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 			.vni = bpf_htonl(in->vni << 8),
 		},
 	};
+	long rc = BPF_FIB_LKUP_RET_SUCCESS;
+	__u64 now = bpf_ktime_get_coarse_ns();
+	struct peer *p = peer(to->peer);
 	struct tunnel_hdr *h;
-	long rc;
 
-	if (len > in->mtu)
-		return drop(ctx, OVL_DROP_TOO_BIG);
-	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	if (rc == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-		return drop(ctx, OVL_DROP_TOO_BIG);
-	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (!p)
 		return drop(ctx, OVL_DROP_NO_ROUTE);
+	if (now >= p->expires) {
+		rc = route(ctx, cfg, to, p, now);
+		if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
+			return drop(ctx, OVL_DROP_NO_ROUTE);
+	}
+	if (len > in->mtu || len + OVL_ENCAP_LEN > p->mtu)
+		return drop(ctx, OVL_DROP_TOO_BIG);
 
 	if (bpf_skb_adjust_room(ctx, OVL_ENCAP_LEN, BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
@@ -139,18 +165,17 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	h = frame(ctx, sizeof(*h));
 	if (!h)
 		return drop(ctx, OVL_DROP_ENCAP);
-
 	outer.ip.check = ip_checksum(&outer.ip);
 	copy_eth(&h->inner, &h->eth);
-	copy_mac(h->eth.h_dest, fib.dmac);
-	copy_mac(h->eth.h_source, fib.smac);
+	copy_mac(h->eth.h_dest, p->dmac);
+	copy_mac(h->eth.h_source, p->smac);
 	h->eth.h_proto = bpf_htons(ETH_P_IP);
 	copy_words(&h->outer, &outer, sizeof(outer) / 4);
 
-	count_sent(peer, frame_len);
+	count_sent(p, frame_len);
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
-		return bpf_redirect_neigh(fib.ifindex, NULL, 0, 0);
-	return bpf_redirect(fib.ifindex, 0);
+		return bpf_redirect_neigh(p->ifindex, NULL, 0, 0);
+	return bpf_redirect(p->ifindex, 0);
 }
 
 /* strip takes the tunnel headers off an inner IPv4 packet, the outer ECN
@@ -158,11 +183,15 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
  */
 static __always_inline int strip(struct __sk_buff *ctx, const struct ethhdr *inner, __u8 outer_tos)
 {
+	struct ethhdr *eth;
+
 	if (bpf_skb_adjust_room(ctx, -(__s32)OVL_ENCAP_LEN, BPF_ADJ_ROOM_MAC,
 				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return OVL_DROP_ENCAP;
-	if (bpf_skb_store_bytes(ctx, 0, inner, sizeof(*inner), 0))
+	eth = frame(ctx, sizeof(*eth));
+	if (!eth)
 		return OVL_DROP_ENCAP;
+	copy_eth(eth, inner);
 	if ((outer_tos & OVL_ECN_MASK) == OVL_ECN_CE && !bpf_skb_ecn_set_ce(ctx))
 		return OVL_DROP_ECN;
 	return 0;

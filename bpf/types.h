@@ -69,10 +69,17 @@ struct network_entry {
 	__u32 mtu;
 };
 
-/* ovl_peers, per CPU: traffic with one VTEP. Bytes are those of inner frames. */
-struct peer_counters {
+/* ovl_peers, per CPU: one VTEP, how to reach it, and the traffic with it. The
+ * route is what the kernel answered last, and is asked for anew when it has
+ * expired. Bytes are those of inner frames.
+ */
+struct peer {
 	__u8 vtep[4] OVL_ALIGNED;
-	__u32 pad;
+	__u32 ifindex;
+	__u8 smac[ETH_ALEN];
+	__u8 dmac[ETH_ALEN];
+	__u32 mtu; /* of the path, outer IP header included */
+	__u64 expires; /* ns of bpf_ktime_get_coarse_ns */
 	__u64 sent_packets;
 	__u64 sent_bytes;
 	__u64 received_packets;

@@ -56,6 +56,7 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	}
 	n, keep, e := d.attach(want, vxlan, underlay)
 	changed, errs = changed+n, append(errs, e...)
+	d.reserveHeadroom(s)
 	for _, y := range syncers {
 		n, e := y.del()
 		changed, errs = changed+n, append(errs, e...)
@@ -71,6 +72,22 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	err = errors.Join(errs...)
 	d.last, d.applied = s, err == nil
 	return err
+}
+
+// reserveHeadroom spares a copy of every packet that an endpoint's stack builds
+// for the tunnel. A host that cannot do it forwards all the same.
+func (d *Datapath) reserveHeadroom(s datapath.State) {
+	var devices []string
+	for _, n := range s.Networks {
+		for _, p := range n.Ports {
+			if p.Kind == datapath.Veth {
+				devices = append(devices, p.Device)
+			}
+		}
+	}
+	if err := link.EnsureHeadroom(headroomBridge, VXLANDevice, devices); err != nil {
+		d.log.Warn("no headroom for tunnel headers", "error", err)
+	}
 }
 
 // ensureHost makes what every network needs: the vxlan device, and an entry for

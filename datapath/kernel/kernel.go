@@ -32,6 +32,9 @@ import (
 // that the programs do not take themselves.
 const VXLANDevice = "ovl-vxlan"
 
+// headroomBridge carries nothing: see link.EnsureHeadroom.
+const headroomBridge = "ovl-headroom"
+
 // Options say where a Datapath works.
 type Options struct {
 	// VTEP is this host's tunnel address, IPv4.

@@ -50,12 +50,12 @@ func readPeers(m *ebpf.Map) (peerTable, error) {
 }
 
 // readPeer sums a slot over all CPUs.
-func readPeer(m *ebpf.Map, slot uint16) (bpf.OvlPeerCounters, error) {
-	var perCPU []bpf.OvlPeerCounters
+func readPeer(m *ebpf.Map, slot uint16) (bpf.OvlPeer, error) {
+	var perCPU []bpf.OvlPeer
 	if err := m.Lookup(uint32(slot), &perCPU); err != nil {
-		return bpf.OvlPeerCounters{}, err
+		return bpf.OvlPeer{}, err
 	}
-	sum := bpf.OvlPeerCounters{Vtep: perCPU[0].Vtep}
+	sum := bpf.OvlPeer{Vtep: perCPU[0].Vtep}
 	for _, c := range perCPU {
 		sum.SentPackets += c.SentPackets
 		sum.SentBytes += c.SentBytes
@@ -108,7 +108,7 @@ func (t *peerTable) reclaim(s datapath.State) {
 // write names the new slots in the map, their counters at zero.
 func (t *peerTable) write(m *ebpf.Map) error {
 	for vtep, slot := range t.fresh {
-		perCPU := make([]bpf.OvlPeerCounters, ebpf.MustPossibleCPU())
+		perCPU := make([]bpf.OvlPeer, ebpf.MustPossibleCPU())
 		for i := range perCPU {
 			perCPU[i].Vtep = vtep.As4()
 		}

@@ -67,7 +67,7 @@ func applyPeers(t *testing.T, p *peerTable, m *ebpf.Map, vteps ...netip.Addr) ma
 // received counts a packet in a slot, as the programs do.
 func received(t *testing.T, m *ebpf.Map, slot uint16) {
 	t.Helper()
-	var perCPU []bpf.OvlPeerCounters
+	var perCPU []bpf.OvlPeer
 	if err := m.Lookup(uint32(slot), &perCPU); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestPeerSlotsReclaimed(t *testing.T) {
 		t.Errorf("slots %v, want the old one of the peer that stays, and one of those that left", slots)
 	}
 	got, err := readPeer(m, slots[vtep(4)])
-	if err != nil || got != (bpf.OvlPeerCounters{Vtep: vtep(4).As4()}) {
+	if err != nil || got != (bpf.OvlPeer{Vtep: vtep(4).As4()}) {
 		t.Errorf("counters of a new peer in an old slot: %+v, %v", got, err)
 	}
 	if got, err := readPeer(m, 2); err != nil || got.ReceivedPackets == 0 {

@@ -17,7 +17,7 @@ func Remove(dir string) error {
 	errs := []error{removeAll(filepath.Join(dir, linksDir))}
 	_, err := link.PruneFilters(programNames, func(int, string) bool { return false })
 	errs = append(errs, err)
-	errs = append(errs, removeAll(dir), link.Remove(VXLANDevice))
+	errs = append(errs, removeAll(dir), link.Remove(headroomBridge), link.Remove(VXLANDevice))
 	return errors.Join(errs...)
 }
 

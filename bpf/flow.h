@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Telling flows apart, so that the underlay can spread them. */
+#ifndef OVL_FLOW_H
+#define OVL_FLOW_H
+
+#include "parse.h"
+
+/* flow_hash returns the same number for all packets of an inner flow. A TCP
+ * socket has chosen one already, and changes it when a path seems broken; for
+ * the others it is made of addresses, protocol and ports. Fragments have no
+ * ports to look at but in the first, so none of them uses them: all take the
+ * same way.
+ */
+static __always_inline __u32 flow_hash(struct __sk_buff *ctx, const struct iphdr *ip)
+{
+	const void *l4 = (const void *)ip + ip->ihl * 4;
+	__u64 h;
+
+	if (ctx->hash)
+		return ctx->hash;
+	h = ((__u64)ip->saddr << 32 | ip->daddr) ^ ip->protocol;
+	if ((ip->protocol == IPPROTO_TCP || ip->protocol == IPPROTO_UDP) &&
+	    !(ip->frag_off & bpf_htons(OVL_IP_FRAG)) && l4 + 4 <= frame_end(ctx))
+		h ^= (__u64)addr4(l4) << 16;
+	/* The odd constant spreads every bit upwards; the fold brings them back. */
+	h *= 0x9e3779b97f4a7c15ULL;
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ULL;
+	return h >> 32;
+}
+
+#endif
