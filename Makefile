@@ -70,7 +70,7 @@ fmt: $(TOOLS)/golangci-lint ## format Go and C in place
 
 .PHONY: check
 check: generate lint ## what a change must pass, beside the tests
-	git diff --exit-code -- bpf
+	git diff --exit-code -- "bpf/*_bpfel.*"
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) build ./...
