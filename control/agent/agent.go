@@ -299,6 +299,16 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		defer unsubscribe()
 		a.reconciler.Run(a.ctx)
 	})
+	return a.firstApply(ctx)
+}
+
+// firstApply waits until the datapath carries what is on disk. An agent whose
+// datapath cannot work, for want of a privilege or because another has its UDP
+// port, does not come up; later failures are the reconciler's to repair.
+func (a *Agent) firstApply(ctx context.Context) error {
+	if err := a.applied(ctx); err != nil {
+		return fmt.Errorf("datapath: %w", err)
+	}
 	return nil
 }
 

@@ -147,6 +147,7 @@ func (h *fakeHost) OpenDatapath(context.Context, DatapathOptions) (datapath.Data
 	}
 	h.pinned = true
 	h.datapath = datapathtest.NewFake()
+	h.datapath.Break(h.failing["Apply"])
 	return h.datapath, "a test", nil
 }
 

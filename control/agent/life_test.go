@@ -177,6 +177,19 @@ func TestDatapathNotSupported(t *testing.T) {
 	}
 }
 
+// A datapath that can be opened but carries nothing is no host's.
+func TestFirstApplyFails(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.machine()
+	n.host.fail("Apply", errors.New("UDP port 4789 is in use"))
+	if err := n.start(); err == nil || !strings.Contains(err.Error(), "UDP port 4789 is in use") {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := os.Stat(n.cfg.DataDir()); !os.IsNotExist(err) || n.host.pinned {
+		t.Errorf("a start that failed has left its state (%v) or its datapath (%v)", err, n.host.pinned)
+	}
+}
+
 // Two halves create networks with one VNI and one name; after the heal the
 // younger has another VNI and is found by its ID.
 func TestVNIConflict(t *testing.T) {
