@@ -42,6 +42,8 @@
  */
 #define OVL_ROUTE_NS 10000000ULL
 
+#define OVL_VLAN_ID 0x0fff /* in the tag's 16 bits, IEEE 802.1Q */
+
 #define OVL_OUTER_TTL 64
 #define OVL_IP_DF 0x4000
 #define OVL_IP_FRAG 0x3fff /* MF and offset */

@@ -188,6 +188,8 @@ static __always_inline int endpoint(struct __sk_buff *ctx)
 	port = bpf_map_lookup_elem(&ovl_ports, &ifindex);
 	if (!cfg || !port)
 		return drop(ctx, OVL_DROP_UNKNOWN_VNI);
+	if (!untag(ctx))
+		return drop(ctx, OVL_DROP_INNER_MALFORMED);
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);

@@ -121,6 +121,17 @@ static __always_inline bool is_group(const __u8 *mac)
 	return mac[0] & 1;
 }
 
+/* untag takes a priority tag off, one of VLAN 0: its receiver takes the frame
+ * for one without a tag, so it has to be looked at as one. Returns false for a
+ * frame that has another such tag behind it.
+ */
+static __always_inline bool untag(struct __sk_buff *ctx)
+{
+	if (ctx->vlan_present && !(ctx->vlan_tci & OVL_VLAN_ID) && bpf_skb_vlan_pop(ctx))
+		return false;
+	return !ctx->vlan_present || (ctx->vlan_tci & OVL_VLAN_ID);
+}
+
 /* The bounds of the frame. Written out, for the compiler otherwise computes
  * with the 32 bits that it believes them to be, which the verifier refuses.
  */

@@ -105,6 +105,8 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 
 	if (bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), 0))
 		return drop(ctx, OVL_DROP_ENCAP);
+	if (!untag(ctx))
+		return drop(ctx, OVL_DROP_INNER_MALFORMED);
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);

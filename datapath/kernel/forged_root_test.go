@@ -154,22 +154,43 @@ func (f *forgedBed) fromUnderlay() []forgery {
 	}
 }
 
+// tagged are forgeries that hide behind a priority tag: their receiver would
+// take them for frames without one. They come from A, or from B in the tunnel.
+func (f *forgedBed) tagged() (fromEndpoint, fromUnderlay []forgery) {
+	a, b := f.partyA, f.partyB
+	asB, asA := dt.Party{MAC: a.MAC, Addr: b.Addr}, dt.Party{MAC: b.MAC, Addr: a.Addr}
+	tunnel := func(inner []byte) []byte { return dt.VXLAN(f.hostB, f.hostA, testVNI, inner) }
+	fromEndpoint = []forgery{
+		{"B's IP behind VLAN 0", tagged(0, dt.UDP4(asB, b, "x")), datapath.DropSourceIP},
+		{"B's IP behind VLAN 0 of a priority", tagged(0xe000, dt.UDP4(asB, b, "x")), datapath.DropSourceIP},
+		{"ARP with B's IP behind VLAN 0", tagged(0, dt.ARPReply(asB, b)), datapath.DropSourceARP},
+		{"B's IP behind VLAN 0 twice", tagged(0, tagged(0, dt.UDP4(asB, b, "x"))), datapath.DropInnerMalformed},
+	}
+	fromUnderlay = []forgery{
+		{"inner IP of this host behind VLAN 0", tunnel(tagged(0, dt.UDP4(asA, a, "x"))), datapath.DropInnerSource},
+		{"inner ARP sender of this host behind VLAN 0", tunnel(tagged(0, dt.ARPReply(asA, a))), datapath.DropInnerSource},
+		{"inner IP of this host behind VLAN 0 twice", tunnel(tagged(0, tagged(0, dt.UDP4(asA, a, "x")))), datapath.DropInnerMalformed},
+	}
+	return fromEndpoint, fromUnderlay
+}
+
 // TestForged sends every forged frame on a real interface: each is counted
 // under its reason, and none reaches the endpoint that listens.
 func TestForged(t *testing.T) {
 	f := newForgedBed(t)
 	heardA := listen(t, f.a.Namespace, "eth0")
 	heardB := listen(t, f.b.Namespace, "eth0")
+	taggedHere, taggedThere := f.tagged()
 
 	t.Run("from an endpoint", func(t *testing.T) {
 		send := sender(t, f.a.Namespace, "eth0")
-		for _, c := range f.fromEndpoint() {
+		for _, c := range append(f.fromEndpoint(), taggedHere...) {
 			f.expectDrop(t, c, send)
 		}
 	})
 	t.Run("from the underlay", func(t *testing.T) {
 		send := sender(t, f.hosts[2].Namespace, linktest.UnderlayDevice)
-		for _, c := range f.fromUnderlay() {
+		for _, c := range append(f.fromUnderlay(), taggedThere...) {
 			f.expectDrop(t, c, send)
 		}
 	})

@@ -145,6 +145,12 @@ func TestAnyFrame(t *testing.T) {
 				t.Errorf("%s to %s: heard %s\nwant\n%x", c.name, to.Name, hexLines(got), c.frame)
 			}
 		}
+		// A priority tag is not the network's to carry.
+		plain := dt.UDP4(a, b, "a datagram of a priority")
+		send(tagged(0xa000, plain))
+		if got := heard(); !holds(got, plain) {
+			t.Errorf("802.1Q priority to %s: heard %s\nwant it without the tag\n%x", to.Name, hexLines(got), plain)
+		}
 	}
 }
 
