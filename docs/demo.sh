@@ -197,12 +197,17 @@ for h in 1 2; do
 	in_ns "vx$h" ip neigh replace "198.51.100.$((3 - h))" lladdr "$mac" dev eth0
 done
 
+# Sender and receiver each get a CPU, else the scheduler decides the race.
+pin=()
+[ "$(nproc)" -eq 1 ] || pin=(--affinity 0,1)
+
 # throughput SERVER CLIENT ADDRESS sets gbits to what one TCP stream carries.
 throughput() {
 	in_ns "$1" iperf3 --server --one-off 9>&- >"$work/server" 2>&1 &
 	local server=$!
 	until_done 60 in_ns "$1" sh -c 'ss -Hltn sport = :5201 | grep -q .'
-	in_ns "$2" iperf3 --client "$3" --connect-timeout 3000 --time 3 --format g >"$work/client"
+	in_ns "$2" iperf3 --client "$3" --connect-timeout 3000 --time 3 --format g \
+		"${pin[@]}" >"$work/client"
 	wait "$server"
 	gbits=$(awk '/receiver/ { print $7 }' "$work/client")
 }
