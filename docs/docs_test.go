@@ -85,6 +85,23 @@ func TestEveryDropReasonIsExplained(t *testing.T) {
 	}
 }
 
+func TestEveryMapIsExplained(t *testing.T) {
+	header, err := os.ReadFile("../bpf/maps.h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := regexp.MustCompile(`\} (ovl_[a-z]+) SEC`).FindAllStringSubmatch(string(header), -1)
+	if len(maps) == 0 {
+		t.Fatal("no map found in bpf/maps.h")
+	}
+	text := documents(t)["operations.md"]
+	for _, m := range maps {
+		if !strings.Contains(text, "\n| `"+m[1]+"` |") {
+			t.Errorf("operations.md does not explain %s", m[1])
+		}
+	}
+}
+
 func TestTargetsExist(t *testing.T) {
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {
