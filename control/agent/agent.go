@@ -108,6 +108,8 @@ type Agent struct {
 	closeErr   error
 	// left is closed when Leave has done its work.
 	left chan struct{}
+	// disowned receives why this host has to stop at once.
+	disowned chan error
 }
 
 var _ api.Backend = (*Agent)(nil)
@@ -162,6 +164,9 @@ func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
 	case <-ctx.Done():
 		a.log.Info("agent stops, the host goes on forwarding")
 	case <-a.left:
+	case err := <-a.disowned:
+		stop()
+		return errors.Join(fmt.Errorf("this host is a copy of another and stops, so that no address has two owners: %w", err), <-served)
 	}
 	stop()
 	return <-served
@@ -198,6 +203,7 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 		started:  time.Now(),
 		underlay: underlay,
 		left:     make(chan struct{}),
+		disowned: make(chan error, 1),
 	}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a, nil

@@ -190,6 +190,49 @@ func TestFirstApplyFails(t *testing.T) {
 	}
 }
 
+// The copy of a member's disk on another host stops as soon as a peer has
+// seen it; the member goes on.
+func TestClonedDisk(t *testing.T) {
+	l := newLab(t, 3)
+	two, clone := l.nodes[1], l.machine()
+	two.stop()
+	state, err := os.ReadFile(two.cfg.StateFile())
+	if err == nil {
+		err = os.MkdirAll(clone.cfg.DataDir(), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(clone.cfg.StateFile(), state, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := two.start(); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("host2 is back", func() bool {
+		s, err := two.Status(t.Context())
+		return err == nil && s.Cluster.Alive == 3
+	})
+	if err := clone.start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-clone.disowned:
+		if !strings.Contains(err.Error(), "same node ID") {
+			t.Errorf("the clone stops because %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the clone goes on")
+	}
+	clone.stop()
+	two.create(api.NetworkRequest{Name: "blue"})
+	select {
+	case err := <-two.disowned:
+		t.Errorf("the original stops: %v", err)
+	default:
+	}
+}
+
 // Two halves create networks with one VNI and one name; after the heal the
 // younger has another VNI and is found by its ID.
 func TestVNIConflict(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ovlnet/ovl/control/cluster"
+	"github.com/ovlnet/ovl/control/cluster/rpc"
 	"github.com/ovlnet/ovl/control/store"
 )
 
@@ -28,6 +29,7 @@ func (a *Agent) openCluster(ctx context.Context, m admission) error {
 		GossipPort: a.cfg.GossipPort,
 		SyncPort:   a.cfg.SyncPort,
 		Applied:    a.applied,
+		OnDisowned: a.disown,
 		Handlers:   a.handlers(),
 		Interval:   a.hooks.interval,
 		Logger:     a.log,
@@ -43,12 +45,23 @@ func (a *Agent) openCluster(ctx context.Context, m admission) error {
 	}
 	if len(a.cfg.Join) > 0 {
 		a.goDo(func() {
-			if err := a.join(a.ctx); err != nil {
+			err := a.join(a.ctx)
+			if rpc.IsCode(err, cluster.CodeIDInUse) {
+				a.disown(err)
+			} else if err != nil {
 				a.log.Warn("the cluster is looked for at the addresses on disk alone", "err", err)
 			}
 		})
 	}
 	return nil
+}
+
+// disown ends Run.
+func (a *Agent) disown(err error) {
+	select {
+	case a.disowned <- err:
+	default: // it was told before
+	}
 }
 
 func (a *Agent) join(ctx context.Context) error {

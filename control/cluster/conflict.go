@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -50,6 +51,7 @@ type conflicts struct {
 	checking map[Claimant]bool
 
 	report sync.Mutex // one call of OnConflict at a time
+	disown sync.Once
 }
 
 func newConflicts() *conflicts {
@@ -156,10 +158,21 @@ func (c *Cluster) bothThere(a, b Claimant) bool {
 	return nonces[0] != nonces[1]
 }
 
+// disowned ends this host's claim to its node ID.
+func (c *Cluster) disowned(err error) {
+	c.conflicts.disown.Do(func() {
+		c.log.Error("this host is not the one of its node ID", "err", err)
+		c.opt.OnDisowned(err)
+	})
+}
+
 func (c *Cluster) reportConflict(conflict Conflict) {
 	c.log.Error("two hosts claim the same", "kind", conflict.Kind, "value", conflict.Value,
 		"winner", conflict.Winner.Sync, "loser", conflict.Loser.Sync, "loser_node", conflict.Loser.ID)
 	c.conflicts.report.Lock()
 	defer c.conflicts.report.Unlock()
 	c.opt.OnConflict(conflict)
+	if conflict.Kind == ConflictID && conflict.Loser == (Claimant{c.local.ID, netip.AddrPortFrom(c.local.Addr, c.local.SyncPort)}) {
+		c.disowned(fmt.Errorf("node ID %s runs at %s too: a cloned disk?", conflict.Value, conflict.Winner.Sync))
+	}
 }

@@ -59,6 +59,9 @@ func (c *Cluster) tryRejoin(addrs []netip.AddrPort) {
 			return
 		case errors.As(err, &refused):
 			c.log.Warn("a peer refuses this host", "addr", addr, "err", err)
+			if refused.Code == CodeIDInUse {
+				c.disowned(err)
+			}
 		default:
 			c.log.Debug("peer not found", "addr", addr, "err", err)
 		}
