@@ -101,10 +101,15 @@ func (r Report) write(dir string) (string, error) {
 	return path, nil
 }
 
+// wideSpread is how far apart the rounds of a ratio may be, as a part of its
+// median, before the table marks it as one to be taken with care.
+const wideSpread = 0.2
+
 // print writes the table: medians, and the ratio to the baseline with the
 // lowest and highest of its rounds.
 func (r Report) print(w io.Writer) error {
 	fmt.Fprintf(w, "\n%d rounds; medians; in brackets the ratio to %s, lowest and highest round\n\n", r.Rounds, r.Baseline)
+	wide := false
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(t, "\t%s\n", strings.Join(r.Contenders, "\t"))
 	for _, s := range r.Scenarios {
@@ -113,12 +118,19 @@ func (r Report) print(w io.Writer) error {
 			fmt.Fprintf(t, "\t%.1f", s.Figures[name].Median)
 			if q, ok := s.Ratios[name]; ok && name != r.Baseline {
 				fmt.Fprintf(t, "  [%.2f, %.2f–%.2f]", q.Median, q.Min, q.Max)
+				if q.Spread() > wideSpread {
+					fmt.Fprint(t, " ~")
+					wide = true
+				}
 			}
 		}
 		fmt.Fprintln(t)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("table: %w", err)
+	}
+	if wide {
+		fmt.Fprintf(w, "\n~ the rounds differ by more than %.0f%%: something else was busy\n", wideSpread*100)
 	}
 	for name, why := range r.NotRun {
 		fmt.Fprintf(w, "%s was not run: %s\n", name, why)
