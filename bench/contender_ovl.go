@@ -45,7 +45,8 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	if o.logs, err = os.MkdirTemp("", "ovlbench"); err != nil {
+	o.logs = logFolder(os.Getpid())
+	if err := os.Mkdir(o.logs, 0o700); err != nil {
 		return Pair{}, err
 	}
 	var join []string

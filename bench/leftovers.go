@@ -27,6 +27,12 @@ func instanceFolders(instance string) []string {
 	return []string{"/run/ovl-" + instance, "/var/lib/ovl-" + instance, "/sys/fs/bpf/ovl-" + instance}
 }
 
+// logPrefix begins the path of the folder in which a bench keeps the logs of
+// its agents; its PID follows.
+const logPrefix = "/run/ovlbench-"
+
+func logFolder(pid int) string { return logPrefix + strconv.Itoa(pid) }
+
 // checkLeftovers returns an error if an earlier bench was killed and left
 // something, or another one is running: figures would not be worth much.
 func checkLeftovers() error {
@@ -63,7 +69,33 @@ func removeLeftovers(ctx context.Context, o options) error {
 	errs = append(errs, err)
 	for _, ns := range spaces {
 		fmt.Println("removing network namespace", ns.Name)
-		errs = append(errs, ns.Delete())
+		errs = append(errs, killInside(ctx, ns), ns.Delete())
+	}
+	logs, _ := filepath.Glob(logPrefix + "*") // the pattern is well-formed
+	for _, dir := range logs {
+		pid, err := strconv.Atoi(strings.TrimPrefix(dir, logPrefix))
+		if err == nil && !alive(pid) {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// killInside ends the programs that a killed bench left running in ns.
+func killInside(ctx context.Context, ns *linktest.Namespace) error {
+	out, err := exec.CommandContext(ctx, "ip", "netns", "pids", ns.Name).Output()
+	if err != nil {
+		return fmt.Errorf("list the processes in %s: %w", ns.Name, err)
+	}
+	var errs []error
+	for pid := range strings.FieldsSeq(string(out)) {
+		n, err := strconv.Atoi(pid)
+		if err == nil {
+			err = unix.Kill(n, unix.SIGKILL)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			errs = append(errs, fmt.Errorf("end process %s in %s: %w", pid, ns.Name, err))
+		}
 	}
 	return errors.Join(errs...)
 }
