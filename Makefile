@@ -26,7 +26,7 @@ BENCH_PROGRAMS := ip ethtool nsenter taskset iperf3 sockperf
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/ovlctl, one static binary
@@ -46,6 +46,12 @@ test: build bpffs $(TOOLS)/gotestsum ## run every test (as root; installs what t
 	@.ci/need $(TEST_PROGRAMS)
 	$(GO) vet ./...
 	.ci/test
+
+.PHONY: test-kernel
+test-kernel: bpffs ## run the kernel datapath's tests under Linux 6.1, in qemu (as root)
+	@.ci/need qemu-system-x86_64 busybox modprobe /boot/vmlinuz-6.1
+	@.ci/need $(TEST_PROGRAMS)
+	.ci/test-kernel
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

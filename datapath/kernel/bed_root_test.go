@@ -76,6 +76,9 @@ func skip(t *testing.T, why string) {
 func newBed(t *testing.T, o linktest.Options, hook Hook) *bed {
 	t.Helper()
 	needRoot(t)
+	if supported, err := tcxSupported(); err == nil && !supported && hook == HookTCX {
+		skip(t, "needs tcx, Linux 6.6 and later")
+	}
 	b := &bed{t: t, lab: linktest.New(t, o), mtu: 1450}
 	if o.MTU != 0 {
 		b.mtu = o.MTU - 50

@@ -164,11 +164,22 @@ func (h hooks) prune(keep map[at]bool) (int, error) {
 		if a, ok := parsePin(e.Name()); ok && keep[a] {
 			continue
 		}
-		if err := os.Remove(filepath.Join(h.dir, e.Name())); err != nil {
+		if err := detach(filepath.Join(h.dir, e.Name())); err != nil {
 			errs = append(errs, &datapath.ObjectError{Object: "pinned link " + e.Name(), Err: err})
 			continue
 		}
 		n++
 	}
 	return n, errors.Join(errs...)
+}
+
+// detach ends a pinned link. Taking the pin away would do so too, but a little
+// later, and until then the program cannot be attached there again.
+func detach(pin string) error {
+	l, err := ebpflink.LoadPinnedLink(pin, nil)
+	if err != nil {
+		return err
+	}
+	err = l.Detach()
+	return errors.Join(err, l.Unpin(), l.Close())
 }

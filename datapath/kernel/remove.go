@@ -13,16 +13,16 @@ import (
 // has it open: programs, maps, and the vxlan device of the calling network
 // namespace. What is not there is no error.
 func Remove(dir string) error {
-	// A pinned link holds its program where it is: without the pin it goes.
-	errs := []error{removeAll(filepath.Join(dir, linksDir))}
+	errs := []error{removeAll(filepath.Join(dir, linksDir), detach)}
 	_, err := link.PruneFilters(programNames, func(int, string) bool { return false })
 	errs = append(errs, err)
-	errs = append(errs, removeAll(dir), link.Remove(headroomBridge), link.Remove(VXLANDevice))
+	errs = append(errs, removeAll(dir, os.Remove), link.Remove(headroomBridge), link.Remove(VXLANDevice))
 	return errors.Join(errs...)
 }
 
-// removeAll removes a folder of pins, which has no folders in it.
-func removeAll(dir string) error {
+// removeAll removes a folder of pins, which has no folders in it, each by
+// remove.
+func removeAll(dir string, remove func(pin string) error) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -32,7 +32,7 @@ func removeAll(dir string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		errs = append(errs, remove(filepath.Join(dir, e.Name())))
 	}
 	return errors.Join(append(errs, os.Remove(dir))...)
 }
