@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,8 @@ type lab struct {
 	t     *testing.T
 	hub   *clustertest.Hub
 	nodes []*node
+	// leaseGrace is that of agents started from now on, short by default.
+	leaseGrace time.Duration
 }
 
 // node is a machine of the lab, and the agent that runs on it, if any.
@@ -85,7 +88,7 @@ func (n *node) hooks() Hooks {
 		Wire:       n.lab.hub.Wire(n.host.underlay.Addr),
 		Logger:     log,
 		interval:   100 * time.Millisecond,
-		leaseGrace: 300 * time.Millisecond,
+		leaseGrace: cmp.Or(n.lab.leaseGrace, 300*time.Millisecond),
 	}
 }
 

@@ -188,12 +188,14 @@ func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverA
 const leaseGrace = 30 * time.Second
 
 // reviewLeases frees the leases of endpoints that do not exist, and forgets
-// those of networks that this node is not the authority of any more. A lease
-// whose node cannot be heard stays: the row may be there, behind a partition.
+// those of networks that this node is not the authority of any more. That an
+// endpoint was deleted is certain at once. One whose row was never here may be
+// an attach under way: its lease has the grace, and stays as long as its node
+// cannot be heard, since the row may be there, behind a partition.
 func (a *Agent) reviewLeases() error {
 	a.reviewing.Lock()
 	defer a.reviewing.Unlock()
-	t := a.tables()
+	t, rows := a.tables(), a.store.Snapshot()
 	heard := a.heard(t)
 	var errs []error
 	for _, id := range a.addresses.Networks() {
@@ -204,6 +206,10 @@ func (a *Agent) reviewLeases() error {
 		}
 		keep := make(map[string]bool)
 		for _, l := range a.addresses.Leases(id) {
+			if rows.Deleted(store.TableEndpoint, l.Endpoint) {
+				errs = append(errs, a.addresses.Release(id, l.Endpoint))
+				continue
+			}
 			_, exists := t.Endpoints[l.Endpoint]
 			keep[l.Endpoint] = exists || !heard(l.Node)
 		}

@@ -53,6 +53,27 @@ func TestWantedAddresses(t *testing.T) {
 	wantCode(t, err, api.CodeExhausted)
 }
 
+// An endpoint that was deleted while the authority was away leaves its address
+// as soon as the authority hears of it: a host that rebooted attaches again.
+func TestLeaseOfDeletedEndpoint(t *testing.T) {
+	l := newLab(t, 0)
+	l.leaseGrace = time.Hour
+	one, two := l.add(), l.add()
+	one.create(api.NetworkRequest{Name: "blue"})
+	b := two.attach("blue", "b")
+	one.stop()
+	if _, err := two.Detach(t.Context(), api.DetachRequest{Endpoint: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.start(); err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("its address can be had again", func() bool {
+		_, err := two.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "b", IPs: []netip.Addr{b.Addresses[0].Addr()}})
+		return err == nil
+	})
+}
+
 // Leases that never got an endpoint are freed, but not those of a host that
 // cannot be heard.
 func TestLeasesWithoutEndpoint(t *testing.T) {
