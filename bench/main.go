@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,8 @@ type options struct {
 	out      string
 	ovlctl   string
 	clean    bool
+	// only are the names of the scenarios to measure; empty for all.
+	only []string
 }
 
 func main() {
@@ -27,6 +30,10 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes")
 	flag.StringVar(&o.out, "out", "bench/out", "folder for the JSON report")
 	flag.StringVar(&o.ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
+	flag.Func("only", "measure these `scenarios`, separated by commas: "+strings.Join(scenarioNames(), ", "), func(s string) error {
+		o.only = strings.Split(s, ",")
+		return validateScenarios(o.only)
+	})
 	flag.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
 	flag.Parse()
 	if err := o.main(); err != nil {

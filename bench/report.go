@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -63,6 +64,9 @@ func newReport(o options) Report {
 		NotRun:   map[string]string{},
 	}
 	for _, s := range scenarios {
+		if len(o.only) > 0 && !slices.Contains(o.only, s.Name) {
+			continue
+		}
 		r.Scenarios = append(r.Scenarios, ScenarioReport{
 			Name: s.Name, Title: s.Title, Unit: s.Unit, LowerIsBetter: s.LowerIsBetter,
 			Values: map[string][]float64{}, Figures: map[string]Summary{}, Ratios: map[string]Summary{},

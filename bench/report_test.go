@@ -62,3 +62,17 @@ func TestScenarioNames(t *testing.T) {
 		seen[s.Name] = true
 	}
 }
+
+func TestOnly(t *testing.T) {
+	r := newReport(options{only: []string{"rtt", "udp-64"}})
+	var names []string
+	for _, s := range r.Scenarios {
+		names = append(names, s.Name)
+	}
+	if got := strings.Join(names, " "); got != "udp-64 rtt" {
+		t.Errorf("scenarios: %s", got)
+	}
+	if err := validateScenarios([]string{"rtt", "nonsense"}); !matches(err, "nonsense") {
+		t.Errorf("an unknown scenario: %v", err)
+	}
+}

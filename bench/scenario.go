@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -59,4 +61,22 @@ var scenarios = []Scenario{
 		Measure: sockperfRoundTrip,
 		Share:   0.5,
 	},
+}
+
+func scenarioNames() []string {
+	var out []string
+	for _, s := range scenarios {
+		out = append(out, s.Name)
+	}
+	return out
+}
+
+// validateScenarios returns an error unless all names are those of scenarios.
+func validateScenarios(names []string) error {
+	for _, name := range names {
+		if !slices.Contains(scenarioNames(), name) {
+			return fmt.Errorf("there is no scenario %q", name)
+		}
+	}
+	return nil
 }
