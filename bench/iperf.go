@@ -25,8 +25,10 @@ func tcpThroughput(ctx context.Context, p Pair, d time.Duration) (float64, error
 	// iperf3 takes whole seconds of measurement; what it omits before is the
 	// slow start.
 	seconds := max(1, int(d.Seconds()))
+	// Cubic, the kernel's own choice: a machine may be set to bbr, which paces
+	// what it sends, and then its timers are measured beside the path.
 	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", p.Server.Addr.String(),
-		"--time", strconv.Itoa(seconds), "--omit", "1", "--affinity", "0")
+		"--time", strconv.Itoa(seconds), "--omit", "1", "--affinity", "0", "--congestion", "cubic")
 	rate, parseErr := parseIperf(out)
 	if parseErr != nil {
 		return 0, errors.Join(parseErr, err)

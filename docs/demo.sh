@@ -206,7 +206,7 @@ throughput() {
 	in_ns "$1" iperf3 --server --one-off 9>&- >"$work/server" 2>&1 &
 	local server=$!
 	until_done 60 in_ns "$1" sh -c 'ss -Hltn sport = :5201 | grep -q .'
-	in_ns "$2" iperf3 --client "$3" --connect-timeout 3000 --time 3 --format g \
+	in_ns "$2" iperf3 --client "$3" --connect-timeout 3000 --congestion cubic --time 3 --format g \
 		"${pin[@]}" >"$work/client"
 	wait "$server"
 	gbits=$(awk '/receiver/ { print $7 }' "$work/client")
