@@ -96,6 +96,9 @@ type Agent struct {
 	gate       gate
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
+	// hadRow holds the endpoints whose rows were there at the last review of
+	// leases, or at the start. The holder of reviewing has it.
+	hadRow map[string]bool
 	// handingOver: no addresses are handed out any more.
 	handingOver atomic.Bool
 
@@ -293,6 +296,10 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 	changes, unsubscribe := a.store.Subscribe()
 	if a.addresses, err = ipam.Open(a.store, ipam.Options{}); err != nil {
 		return err
+	}
+	a.hadRow = make(map[string]bool)
+	for id := range a.tables().Endpoints {
+		a.hadRow[id] = true
 	}
 	a.reconciler = reconcile.New(reconcile.Options{
 		Datapath: a.datapath,

@@ -188,15 +188,18 @@ func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverA
 const leaseGrace = 30 * time.Second
 
 // reviewLeases frees the leases of endpoints that do not exist, and forgets
-// those of networks that this node is not the authority of any more. That an
-// endpoint was deleted is certain at once. One whose row was never here may be
-// an attach under way: its lease has the grace, and stays as long as its node
-// cannot be heard, since the row may be there, behind a partition.
+// those of networks that this node is not the authority of any more. A row that
+// was here and is not any more was deleted, by its own node. One that never was
+// here may be that of an attach under way: its lease has the grace, and stays as
+// long as its node cannot be heard, since the row may be there, behind a
+// partition.
 func (a *Agent) reviewLeases() error {
 	a.reviewing.Lock()
 	defer a.reviewing.Unlock()
-	t, rows := a.tables(), a.store.Snapshot()
+	t := a.tables()
 	heard := a.heard(t)
+	before := a.hadRow
+	a.hadRow = make(map[string]bool)
 	var errs []error
 	for _, id := range a.addresses.Networks() {
 		n, ok := t.Networks[id]
@@ -206,11 +209,12 @@ func (a *Agent) reviewLeases() error {
 		}
 		keep := make(map[string]bool)
 		for _, l := range a.addresses.Leases(id) {
-			if rows.Deleted(store.TableEndpoint, l.Endpoint) {
+			_, exists := t.Endpoints[l.Endpoint]
+			if !exists && before[l.Endpoint] {
 				errs = append(errs, a.addresses.Release(id, l.Endpoint))
 				continue
 			}
-			_, exists := t.Endpoints[l.Endpoint]
+			a.hadRow[l.Endpoint] = exists
 			keep[l.Endpoint] = exists || !heard(l.Node)
 		}
 		// A lease made since then is kept too, until the next review.

@@ -12,7 +12,7 @@ import (
 
 const (
 	// upkeepInterval is how often upkeep looks at everything, changed or not.
-	upkeepInterval = 5 * time.Second
+	upkeepInterval = time.Second
 	// joinTime bounds the first join.
 	joinTime = 10 * time.Second
 )

@@ -69,13 +69,6 @@ func (s *Snapshot) Get(table, key string) (Row, bool) {
 	return *r, true
 }
 
-// Deleted reports whether a tombstone is held under table and key. It says that
-// there was a row; false says nothing.
-func (s *Snapshot) Deleted(table, key string) bool {
-	r, ok := s.held(table, key)
-	return ok && r.Deleted
-}
-
 // All yields the live rows of a table by ascending key.
 func (s *Snapshot) All(table string) iter.Seq[Row] {
 	return func(yield func(Row) bool) {
