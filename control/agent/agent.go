@@ -230,6 +230,10 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 		return false, err
 	}
 	a.view.store = a.store
+	a.hadRow = make(map[string]bool)
+	for id := range a.tables().Endpoints {
+		a.hadRow[id] = true
+	}
 	admission, err := admit(a.store, a.cfg)
 	if err != nil {
 		return false, err
@@ -296,10 +300,6 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 	changes, unsubscribe := a.store.Subscribe()
 	if a.addresses, err = ipam.Open(a.store, ipam.Options{}); err != nil {
 		return err
-	}
-	a.hadRow = make(map[string]bool)
-	for id := range a.tables().Endpoints {
-		a.hadRow[id] = true
 	}
 	a.reconciler = reconcile.New(reconcile.Options{
 		Datapath: a.datapath,
