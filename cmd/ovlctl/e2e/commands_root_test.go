@@ -122,7 +122,8 @@ func (s *script) expect(neg bool, err error) {
 }
 
 // refuses [CODE] HOST ARG… runs an ovlctl that must end with that exit code
-// (default 1), at once, and say why in one line and nothing else.
+// (default 1), at once, and say why in one line and nothing else; with -o json
+// that line is the envelope.
 func (s *script) refuses(neg bool, args []string) {
 	want := 1
 	if n, err := strconv.Atoi(args[0]); err == nil {
@@ -148,7 +149,11 @@ func (s *script) refuses(neg bool, args []string) {
 		// What the agent has logged until then is not the answer.
 		lines = slices.DeleteFunc(lines, func(l string) bool { return strings.HasPrefix(l, "time=") })
 	}
-	if len(lines) != 1 || !strings.HasPrefix(lines[0], "ovlctl: ") || stdout != "" {
+	begins := "ovlctl: "
+	if slices.Contains(args, "json") {
+		begins = `{"error":{"code":"`
+	}
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], begins) || stdout != "" {
 		s.ts.Fatalf("not one line on standard error alone: %q, %q", stderr, stdout)
 	}
 	if !isUp && took > refusalTime {
