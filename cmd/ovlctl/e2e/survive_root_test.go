@@ -128,7 +128,7 @@ func TestDown(t *testing.T) {
 	}
 	checkNothingLeft(t, h1)
 	within(t, "the other has let go of it", time.Now(), time.Second, func() error {
-		if list := h2.must("endpoint", "ls"); strings.Contains(list, "c1") {
+		if list := h2.must("endpoint", "ls"); strings.Contains(list, "\nc1 ") {
 			return fmt.Errorf("endpoints are\n%s", list)
 		}
 		return nil
