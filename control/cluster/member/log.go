@@ -15,7 +15,8 @@ func newLogAdapter(l *slog.Logger) *log.Logger { return log.New(logAdapter{l}, "
 
 // expected are warnings of Serf about what ovl does on purpose.
 var expected = []string{
-	"Shutdown without a Leave", // a restart of the agent
+	"Shutdown without a Leave",  // a restart of the agent
+	"Refuting an alive message", // what peers remember of this host from before
 }
 
 func (a logAdapter) Write(line []byte) (int, error) {
