@@ -26,7 +26,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ovlnet/ovl/control/api"
@@ -99,8 +98,10 @@ type Agent struct {
 	// hadRow holds the endpoints whose rows were there at the last review of
 	// leases, or at the start. The holder of reviewing has it.
 	hadRow map[string]bool
-	// handingOver: no addresses are handed out any more.
-	handingOver atomic.Bool
+	// granting is held for reading while an address is handed out, and for
+	// writing to end that for good: handingOver.
+	granting    sync.RWMutex
+	handingOver bool
 
 	// ctx is over when the agent's own goroutines have to end; background
 	// waits for them.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -23,13 +24,31 @@ func (a *Agent) serveTake(_ context.Context, r takeRequest) (takeAnswer, error) 
 	if err != nil {
 		return takeAnswer{}, err
 	}
-	if a.handingOver.Load() {
+	a.granting.RLock()
+	defer a.granting.RUnlock()
+	if a.handingOver {
 		return takeAnswer{}, api.Errorf(api.CodeUnreachable, "addresses of network %s are being handed to another node: try again", n.Name)
 	}
 	addrs, err := a.addresses.Allocate(n.ID, ipamSubnets(n), ipam.Request{
-		Endpoint: r.Endpoint, Name: r.Name, Node: r.Node, Wanted: r.Wanted,
+		Endpoint: r.Endpoint, Name: r.Name, Node: r.Node, Wanted: r.Wanted, InUse: addressesInUse(a.tables(), n.ID, r.Endpoint),
 	})
 	return takeAnswer{Addrs: addrs}, addressError(n, err)
+}
+
+// addressesInUse are those that other endpoints of a network have by their
+// rows. An authority whose leases came from one that left, or whose disk was
+// put back, may find there what its leases do not say.
+func addressesInUse(t *reconcile.Tables, network, except string) map[netip.Addr]string {
+	out := make(map[netip.Addr]string)
+	for id, e := range t.Endpoints {
+		if e.Network != network || id == except {
+			continue
+		}
+		for _, p := range e.Addrs {
+			out[p.Addr()] = e.Name
+		}
+	}
+	return out
 }
 
 // addressError gives the allocator's refusals their meaning for the caller.
@@ -90,7 +109,9 @@ const takeOverTime = 2 * time.Second
 // those go on having addresses when this node is gone. From its begin on this
 // one hands no more out.
 func (a *Agent) handOver(ctx context.Context) error {
-	a.handingOver.Store(true)
+	a.granting.Lock() // waits for what is being handed out: it is in the leases then
+	a.handingOver = true
+	a.granting.Unlock()
 	var errs []error
 	for _, n := range a.tables().NetworksByAge() {
 		if n.Authority == a.self.ID {

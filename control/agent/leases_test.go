@@ -122,3 +122,21 @@ func TestLeasesWithoutEndpoint(t *testing.T) {
 	}
 	l.eventually("nothing is kept of a network that was removed", func() bool { return len(one.addresses.Networks()) == 0 })
 }
+
+// An authority whose leases know less than the cluster, as after a hand-over
+// whose answer was lost, hands out no address that an endpoint has.
+func TestAddressWithoutLease(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	blue := one.create(api.NetworkRequest{Name: "blue", Subnets: prefixes("10.1.0.0/29")})
+	b := two.attach("blue", "b")
+	if err := one.addresses.DropNetwork(blue.ID); err != nil {
+		t.Fatal(err)
+	}
+	one.host.addNamespace("c")
+	_, err := one.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "c", IPs: []netip.Addr{b.Addresses[0].Addr()}})
+	wantCode(t, err, api.CodeTaken)
+	if c := one.attach("blue", "c"); c.Addresses[0] == b.Addresses[0] {
+		t.Errorf("address %v was handed out twice", c.Addresses[0])
+	}
+}

@@ -5,8 +5,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/ipam"
 )
 
 func TestLeaveHandsOver(t *testing.T) {
@@ -46,6 +48,33 @@ func TestLeaveHandsOver(t *testing.T) {
 	d := two.attach("blue", "d")
 	if d.Addresses[0] == c.Addresses[0] {
 		t.Errorf("address %v was handed out twice", d.Addresses[0])
+	}
+}
+
+// An address that is being handed out when the hand-over begins is in it.
+func TestHandOverWaits(t *testing.T) {
+	l := newLab(t, 0)
+	l.leaseGrace = time.Hour
+	one, two := l.add(), l.add()
+	blue := one.create(api.NetworkRequest{Name: "blue"})
+	n := one.tables().Networks[blue.ID]
+	one.granting.RLock()
+	done := make(chan error)
+	go func() { done <- one.handOver(t.Context()) }()
+	time.Sleep(50 * time.Millisecond)
+	if _, err := one.addresses.Allocate(n.ID, ipamSubnets(n), ipam.Request{Endpoint: "late", Node: one.self.ID}); err != nil {
+		t.Error(err)
+	}
+	one.granting.RUnlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if leases := two.addresses.Leases(n.ID); len(leases) != 1 || leases[0].Endpoint != "late" {
+		t.Errorf("the heir has leases %+v", leases)
+	}
+	_, err := one.serveTake(t.Context(), takeRequest{Network: n.ID, Endpoint: "later", Node: two.self.ID})
+	if err == nil {
+		t.Error("one that hands over goes on handing out")
 	}
 }
 

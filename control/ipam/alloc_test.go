@@ -312,3 +312,23 @@ func TestNextSubnet(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What endpoints have is not handed out, also if no lease says so.
+func TestAllocateInUse(t *testing.T) {
+	a := openAllocator(t, openStore(t), ipam.Options{})
+	small := []ipam.Subnet{subnet("10.0.0.0/29")}
+	inUse := map[netip.Addr]string{netip.MustParseAddr("10.0.0.2"): "web", netip.MustParseAddr("10.0.0.4"): "db"}
+	_, err := a.Allocate("n", small, ipam.Request{Endpoint: "e", Wanted: addrs("10.0.0.4"), InUse: inUse})
+	if !errors.Is(err, ipam.ErrTaken) || !strings.Contains(err.Error(), "db") {
+		t.Errorf("an address that db has: %v", err)
+	}
+	for i, want := range []string{"10.0.0.3/29", "10.0.0.5/29", "10.0.0.6/29"} {
+		got, err := a.Allocate("n", small, ipam.Request{Endpoint: string(rune('a' + i)), InUse: inUse})
+		if err != nil || text(got) != want {
+			t.Errorf("got %s, %v, want %s", text(got), err, want)
+		}
+	}
+	if _, err := a.Allocate("n", small, ipam.Request{Endpoint: "z", InUse: inUse}); !errors.Is(err, ipam.ErrExhausted) {
+		t.Errorf("none is left: %v", err)
+	}
+}

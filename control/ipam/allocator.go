@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -66,6 +67,10 @@ type Request struct {
 	// IPv4 and IPv6 say of which families an address is picked if none is
 	// wanted. Default: of all that the network has.
 	IPv4, IPv6 bool
+	// InUse are addresses that endpoints are known to have, by their names,
+	// whatever the leases say: what was handed out since the copy was made
+	// that the leases come from is not in them.
+	InUse map[netip.Addr]string
 }
 
 // Allocate gives an endpoint its addresses: those that it wants, and one of
@@ -97,7 +102,7 @@ func (a *Allocator) Allocate(network string, subnets []Subnet, req Request) ([]n
 	}
 	e := edit{}
 	now := a.opt.Now()
-	addrs, err := t.want(subnets, req.Wanted)
+	addrs, err := t.want(subnets, req)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +111,14 @@ func (a *Allocator) Allocate(network string, subnets []Subnet, req Request) ([]n
 		if !req.needs(subnets, is4) {
 			continue
 		}
-		p, err := t.pick(subnets, is4, resting, e)
+		p, err := t.pick(subnets, is4, func(x netip.Addr) bool {
+			_, leased := t.byAddr[x]
+			_, inUse := req.InUse[x]
+			return !leased && !inUse && !resting[x]
+		}, e)
+		if errors.Is(err, ErrExhausted) {
+			err = fmt.Errorf("%w has %d leases, and %d addresses were released too lately", err, len(t.leases), len(resting))
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -137,9 +149,9 @@ func (r Request) needs(subnets []Subnet, is4 bool) bool {
 }
 
 // want checks the addresses that were asked for.
-func (t *table) want(subnets []Subnet, wanted []netip.Addr) ([]netip.Prefix, error) {
+func (t *table) want(subnets []Subnet, req Request) ([]netip.Prefix, error) {
 	var addrs []netip.Prefix
-	for _, w := range wanted {
+	for _, w := range req.Wanted {
 		w = w.Unmap()
 		i := slices.IndexFunc(subnets, func(s Subnet) bool { return s.Prefix.Contains(w) })
 		if i < 0 {
@@ -155,13 +167,16 @@ func (t *table) want(subnets []Subnet, wanted []netip.Addr) ([]netip.Prefix, err
 		if endpoint, taken := t.byAddr[w]; taken {
 			return nil, fmt.Errorf("%w: %s has %s", ErrTaken, t.leases[endpoint].holder(), w)
 		}
+		if name, taken := req.InUse[w]; taken {
+			return nil, fmt.Errorf("%w: endpoint %s has %s", ErrTaken, name, w)
+		}
 		addrs = append(addrs, netip.PrefixFrom(w, s.Prefix.Bits()))
 	}
 	return addrs, nil
 }
 
 // pick takes an address of a family from the first subnet that has one free.
-func (t *table) pick(subnets []Subnet, is4 bool, resting map[netip.Addr]bool, e edit) (netip.Prefix, error) {
+func (t *table) pick(subnets []Subnet, is4 bool, free func(netip.Addr) bool, e edit) (netip.Prefix, error) {
 	var tried []Subnet
 	for _, s := range subnets {
 		if s.Prefix.Addr().Is4() != is4 {
@@ -169,11 +184,7 @@ func (t *table) pick(subnets []Subnet, is4 bool, resting map[netip.Addr]bool, e 
 		}
 		tried = append(tried, s)
 		from := s.pickFrom()
-		addr, ok := s.pick(t.last[from], func(x netip.Addr) bool {
-			_, taken := t.byAddr[x]
-			return !taken && !resting[x]
-		})
-		if ok {
+		if addr, ok := s.pick(t.last[from], free); ok {
 			e[keyLast+from.String()] = []byte(addr.String())
 			return netip.PrefixFrom(addr, s.Prefix.Bits()), nil
 		}
@@ -185,7 +196,7 @@ func (t *table) pick(subnets []Subnet, is4 bool, resting map[netip.Addr]bool, e 
 	if len(tried) == 0 {
 		return netip.Prefix{}, fmt.Errorf("%w: the network has no %s subnet", ErrFamily, family)
 	}
-	return netip.Prefix{}, fmt.Errorf("%w: %s has %d leases, and %d addresses were released too lately", ErrExhausted, prefixes(tried), len(t.leases), len(resting))
+	return netip.Prefix{}, fmt.Errorf("%w: %s", ErrExhausted, prefixes(tried))
 }
 
 func prefixes(subnets []Subnet) string {
