@@ -86,7 +86,8 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	/* RFC 7348 lets a receiver ignore reserved bits; Linux does not, for
 	 * extensions give them a meaning, and neither do we.
 	 */
-	if (h->outer.vxlan.flags != bpf_htonl(OVL_VXLAN_I) || (h->outer.vxlan.vni & bpf_htonl(0xff)))
+	if (h->outer.vxlan.flags != bpf_htonl(OVL_VXLAN_I) ||
+	    (h->outer.vxlan.vni & bpf_htonl(0xff)))
 		return drop(ctx, OVL_DROP_VXLAN_FLAGS);
 	vni = bpf_ntohl(h->outer.vxlan.vni) >> 8;
 	reason = remote_sender(vni, h->inner.h_source, h->outer.ip.saddr, &from);

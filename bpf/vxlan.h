@@ -16,7 +16,7 @@
  * are plain vxlan devices, and go to the one endpoint that can answer.
  */
 static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, const struct sender *s,
-						    int *reason)
+						      int *reason)
 {
 	__u8 dst[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
