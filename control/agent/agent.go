@@ -170,7 +170,11 @@ func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
 	case <-a.left:
 	case err := <-a.disowned:
 		stop()
-		return errors.Join(fmt.Errorf("this host is a copy of another and stops, so that no address has two owners: %w", err), <-served)
+		what := "is a copy of another"
+		if errors.Is(err, cluster.ErrOutdated) {
+			what = "has an older copy of its state"
+		}
+		return errors.Join(fmt.Errorf("this host %s and stops, so that no address has two owners: %w", what, err), <-served)
 	}
 	stop()
 	return <-served

@@ -48,9 +48,10 @@ type Options struct {
 	// OnConflict is told of each new Conflict, one call at a time. It must
 	// not block. Default: conflicts are only logged and listed.
 	OnConflict func(Conflict)
-	// OnDisowned is told, once, that another host runs with this one's node ID
-	// and is the one that stays: this one, most likely a copy of its disk, is
-	// no member and has to stop. It must not block. Default: only logged.
+	// OnDisowned is told, once, that this host is no member and has to stop:
+	// another host runs with its node ID and is the one that stays, this one
+	// being most likely a copy of its disk; or ErrOutdated. It must not block.
+	// Default: only logged.
 	OnDisowned func(error)
 	// Handlers answer Call from other hosts from the first moment on; see
 	// Handle for more of them later.

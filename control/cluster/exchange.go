@@ -25,17 +25,18 @@ type pushAnswer struct {
 }
 
 // exchange brings two hosts to the same tables: it pulls what is missing here,
-// then pushes what is missing there, a batch at a time.
-func (c *Cluster) exchange(ctx context.Context, id string, addr netip.AddrPort) error {
+// then pushes what is missing there, a batch at a time. It returns what the
+// other host has seen after that.
+func (c *Cluster) exchange(ctx context.Context, id string, addr netip.AddrPort) (store.Vector, error) {
 	theirs, err := c.pull(ctx, id, addr)
 	if err != nil {
-		return fmt.Errorf("pull from %s: %w", id, err)
+		return nil, fmt.Errorf("pull from %s: %w", id, err)
 	}
 	if theirs, err = c.push(ctx, id, addr, theirs); err != nil {
-		return fmt.Errorf("push to %s: %w", id, err)
+		return nil, fmt.Errorf("push to %s: %w", id, err)
 	}
 	c.peers.synced(id, theirs)
-	return nil
+	return theirs, nil
 }
 
 // pull merges batches until the peer has no more, and returns what it has seen.

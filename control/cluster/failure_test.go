@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -112,6 +114,42 @@ func TestRestartFindsTheCluster(t *testing.T) {
 			}
 			return alike(nodes)
 		})
+	})
+}
+
+// An older copy of a host's state was put back: its peers would take what it
+// writes now for what they have seen.
+func TestOlderStateStops(t *testing.T) {
+	inBubble(t, clustertest.Options{}, func(t *testing.T, l *lab) {
+		told := make(chan error, 1)
+		a := l.start()
+		b := l.start(func(o *Options) { o.OnDisowned = func(err error) { told <- err } })
+		b.join(a)
+		b.crash()
+		old, err := os.ReadFile(b.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.up()
+		b.write("one", 1)
+		b.write("two", 2)
+		l.eventually(10*time.Second, "a has it", func() bool { return a.has("two") })
+		b.crash()
+		if err := os.WriteFile(b.path, old, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b.up()
+		select {
+		case err := <-told:
+			if !errors.Is(err, ErrOutdated) {
+				t.Errorf("told %v", err)
+			}
+		case <-time.After(time.Minute):
+			t.Error("goes on")
+		}
+		if err := b.Join(t.Context(), []string{a.addr.String()}); !errors.Is(err, ErrOutdated) {
+			t.Errorf("join: %v", err)
+		}
 	})
 }
 

@@ -14,8 +14,15 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 )
 
-// ErrSelf is returned where the address leads back to this host.
-var ErrSelf = errors.New("is this host itself")
+var (
+	// ErrSelf is returned where the address leads back to this host.
+	ErrSelf = errors.New("is this host itself")
+	// ErrOutdated is returned where the cluster has seen more of this host
+	// than it remembers: an older copy of its state was put back. Peers would
+	// take what it writes for what it wrote before, and leave it out; the
+	// addresses that it has handed out since then it would hand out again.
+	ErrOutdated = errors.New("the state of this host is older than what its peers have seen of it")
+)
 
 // Join makes this host a member of the cluster that a host at one of addrs is
 // a member of. They are tried in turn until one answers; each is HOST or
@@ -26,7 +33,7 @@ var ErrSelf = errors.New("is this host itself")
 //
 // The error is one line and says for each address what is wrong there:
 // errors.Is finds trust.ErrStranger (a wrong token), rpc.ErrUnreachable,
-// rpc.ErrNotSync or ErrSelf, errors.As an *rpc.Error with CodeProtocol,
+// rpc.ErrNotSync, ErrSelf or ErrOutdated, errors.As an *rpc.Error with CodeProtocol,
 // CodeNameInUse or CodeIDInUse.
 func (c *Cluster) Join(ctx context.Context, addrs []string) error {
 	if len(addrs) == 0 {
@@ -61,7 +68,14 @@ func (c *Cluster) joinAt(ctx context.Context, addr netip.AddrPort) error {
 	if seed.Nonce == c.nonce {
 		return ErrSelf
 	}
-	if err := c.exchange(ctx, seed.ID, addr); err != nil {
+	theirs, err := c.exchange(ctx, seed.ID, addr)
+	if err != nil {
+		return err
+	}
+	if seen, made := theirs[c.local.ID].Seq, c.store.Vector()[c.local.ID].Seq; seen > made {
+		err := fmt.Errorf("%w: node %s has seen its write %d, the state on disk ends with %d: run `ovlctl down` and join as a new node",
+			ErrOutdated, seed.Name, seen, made)
+		c.disowned(err)
 		return err
 	}
 	if _, err := c.members.Join(ctx, []netip.AddrPort{seed.Gossip}); err != nil {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"net/netip"
@@ -49,7 +50,9 @@ func (c *Cluster) runRejoin() {
 // tryRejoin joins through the first address that answers.
 func (c *Cluster) tryRejoin(addrs []netip.AddrPort) {
 	for _, addr := range addrs {
-		err := c.joinAt(c.ctx, addr)
+		ctx, cancel := context.WithTimeout(c.ctx, exchangeLimit)
+		err := c.joinAt(ctx, addr)
+		cancel()
 		var refused *rpc.Error
 		switch {
 		case err == nil:

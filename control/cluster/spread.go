@@ -123,7 +123,8 @@ func (c *Cluster) SpreadNow(ctx context.Context, rows []store.Row) Reach {
 func (c *Cluster) pushMissing(ctx context.Context) Reach {
 	c.publish(c.outbox.take())
 	return c.toAll(ctx, func(ctx context.Context, m member.Member) error {
-		return c.exchange(ctx, m.ID, m.Sync())
+		_, err := c.exchange(ctx, m.ID, m.Sync())
+		return err
 	})
 }
 

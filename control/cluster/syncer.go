@@ -236,7 +236,7 @@ func (c *Cluster) exchangeWith(id string) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, exchangeLimit)
 	defer cancel()
-	if err := c.exchange(ctx, id, m.Sync()); err != nil && c.ctx.Err() == nil {
+	if _, err := c.exchange(ctx, id, m.Sync()); err != nil && c.ctx.Err() == nil {
 		c.log.Debug("exchange failed", "peer", m.Name, "err", err)
 	}
 }

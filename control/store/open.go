@@ -49,7 +49,7 @@ func explain(path string, err error) error {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%w: %s", ErrLocked, path)
 	case errors.Is(err, ErrDamaged):
-		return fmt.Errorf("%s: %w; put back a copy of the file, or move it away and join again as a new node", path, err)
+		return fmt.Errorf("%s: %w; put back a copy made since the agent last ran, or move it away and join again as a new node", path, err)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return explain(path, fmt.Errorf("%w: %w", ErrDamaged, err))
 	default:
