@@ -73,6 +73,9 @@ type attachment struct {
 	network store.Network
 	// row is the endpoint as far as it is known.
 	row store.Endpoint
+	// leasedUntil is when the row has to be written: an authority that still
+	// has none after leaseGrace gives the addresses to somebody else.
+	leasedUntil time.Time
 	// namespace is held open until the end, nil for a TAP.
 	namespace Namespace
 	rows      []store.Row
@@ -84,6 +87,7 @@ type attachment struct {
 func (at *attachment) takeAddresses(ctx context.Context) error {
 	// A lease whose answer was lost is freed by its authority: it never gets
 	// a row.
+	at.leasedUntil = time.Now().Add(leaseGrace / 2)
 	addrs, err := at.agent.takeAddresses(ctx, at.network, at.row, at.wanted)
 	if err != nil {
 		return err
@@ -112,6 +116,9 @@ func (at *attachment) makeDevice(ctx context.Context) error {
 // looked at again, in the transaction.
 func (at *attachment) writeRow(context.Context) error {
 	rows, version, err := at.agent.update(func(tx *store.Tx) error {
+		if time.Now().After(at.leasedUntil) {
+			return api.Errorf(api.CodeTimeout, "endpoint %s took too long to make, its addresses may be another's by now: try again", at.row.Name)
+		}
 		t := at.agent.tables()
 		if _, ok := t.Networks[at.network.ID]; !ok {
 			return api.Errorf(api.CodeNotFound, "network %s was removed meanwhile", at.network.Name)

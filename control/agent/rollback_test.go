@@ -4,8 +4,10 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
 )
 
@@ -79,6 +81,20 @@ func TestAttachRollsBack(t *testing.T) {
 				t.Errorf("after the cause is gone: %v", err)
 			}
 		})
+	}
+}
+
+// An attach that its host holds up for longer than the authority keeps its
+// addresses gets no row.
+func TestAttachTooLate(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	blue := n.create(api.NetworkRequest{Name: "blue"})
+	at := &attachment{agent: n.Agent, network: n.tables().Networks[blue.ID], row: store.Endpoint{ID: newID(), Name: "a", Network: blue.ID, Node: n.self.ID}}
+	wantCode(t, at.writeRow(t.Context()), api.CodeTimeout)
+	at.leasedUntil = time.Now().Add(time.Minute)
+	if err := at.writeRow(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
