@@ -14,7 +14,7 @@ func TestSerfsLogBecomesOurs(t *testing.T) {
 		"[WARN] memberlist: Refuting a suspect message": "level=WARN",
 		"[ERR] memberlist: Decrypt packet failed":       "level=WARN",
 		"[WARN] serf: Shutdown without a Leave":         "level=DEBUG",
-		"[WARN] memberlist: Refuting an alive message":   "level=DEBUG",
+		"[WARN] memberlist: Refuting an alive message":  "level=DEBUG",
 		"no level at all":                               "level=DEBUG",
 	} {
 		var out bytes.Buffer
