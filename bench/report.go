@@ -146,7 +146,8 @@ func thisMachine() Machine {
 	m := Machine{Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
-		m.Kernel = unix.ByteSliceToString(u.Release[:])
+		// What follows the version is whoever built it.
+		m.Kernel, _, _ = strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
 	}
 	cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // not there: the model stays empty
 	for line := range strings.Lines(string(cpuinfo)) {
