@@ -81,7 +81,7 @@ func vectorUpTo(v store.Vector, s store.Stamp) store.Vector {
 		case origin < s.Origin:
 			out[origin] = mark
 		case origin == s.Origin:
-			out[origin] = store.Mark{Incarnation: s.Incarnation, Seq: s.Seq}
+			out[origin] = store.Mark{Incarnation: s.Incarnation, Seq: s.Seq, Clock: s.Clock}
 		}
 	}
 	return out

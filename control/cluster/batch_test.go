@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,6 +81,16 @@ func TestBatchesResumeAnywhere(t *testing.T) {
 	}
 	if got, want := to.Snapshot().Len(), from.Snapshot().Len(); got != want {
 		t.Errorf("%d rows arrived of %d", got, want)
+	}
+}
+
+// A batch that stops early covers what it holds, clocks included: it may end
+// with the last write of its origin, whose mark nothing raises after it.
+func TestVectorUpTo(t *testing.T) {
+	mark := store.Mark{Incarnation: 1, Seq: 7, Clock: 70}
+	got := vectorUpTo(store.Vector{"a": mark, "b": mark, "c": mark}, store.Stamp{Origin: "b", Incarnation: 1, Seq: 7, Clock: 70})
+	if want := (store.Vector{"a": mark, "b": mark}); !maps.Equal(got, want) {
+		t.Errorf("vector is %v, want %v", got, want)
 	}
 }
 

@@ -21,11 +21,8 @@ import (
 // together. Hosts of different versions refuse each other by name.
 const Protocol = 1
 
-// Ports used where none are given.
-const (
-	DefaultGossipPort = 7946
-	DefaultSyncPort   = 7947
-)
+// DefaultSyncPort is meant where an address to join has no port.
+const DefaultSyncPort = 7947
 
 // Options are for Start.
 type Options struct {

@@ -113,13 +113,13 @@ func (c *Cluster) servePull(_ context.Context, from string, body []byte) ([]byte
 	if err := json.Unmarshal(body, &req); err != nil {
 		return nil, rpc.Errorf(rpc.CodeBadRequest, "malformed pull: %v", err)
 	}
-	if err := c.store.AckVector(from, req.Vector); err != nil {
-		return nil, refusal(err)
-	}
 	if req.Node != nil && !c.store.Vector().Has(req.Node.Stamp) {
 		if _, err := c.store.Merge([]store.Row{*req.Node}); err != nil {
 			return nil, refusal(err)
 		}
+	}
+	if err := c.store.AckVector(from, req.Vector); err != nil {
+		return nil, refusal(err)
 	}
 	c.peers.heardOf(from, req.Vector)
 	answer, _, err := missingBatch(c.store.Snapshot(), req.Vector)

@@ -67,8 +67,7 @@ func (c *Cluster) serveHello(ctx context.Context, _ string, req helloRequest) (a
 			c.local.Name, Protocol, req.Protocol)
 	}
 	if req.ID == c.local.ID {
-		return nil, rpc.Errorf(CodeIDInUse, "node %s at %s has the same node ID %s: a cloned disk? remove this host's state folder to get a new one",
-			c.local.Name, c.local.Addr, req.ID)
+		return nil, idInUse(c.local)
 	}
 	// A host that is a member already, by its row, is let back in whatever its
 	// name: two of one name may have met when a partition healed.
@@ -79,13 +78,17 @@ func (c *Cluster) serveHello(ctx context.Context, _ string, req helloRequest) (a
 	for _, m := range c.peers.with(member.Alive) {
 		switch {
 		case m.ID == req.ID && c.stillThere(ctx, m, req.Nonce):
-			return nil, rpc.Errorf(CodeIDInUse, "node %s at %s has the same node ID %s: a cloned disk? remove this host's state folder to get a new one",
-				m.Name, m.Addr, req.ID)
+			return nil, idInUse(m.Local)
 		case m.ID != req.ID && m.Name == req.Name && !known && c.stillThere(ctx, m, req.Nonce):
 			return nil, nameInUse(req.Name, m.Addr)
 		}
 	}
 	return me, nil
+}
+
+func idInUse(by member.Local) error {
+	return rpc.Errorf(CodeIDInUse, "node %s at %s has the same node ID %s: a cloned disk? run `ovlctl down` on this host and join it again as a new one",
+		by.Name, by.Addr, by.ID)
 }
 
 func nameInUse(name string, by netip.Addr) error {

@@ -4,7 +4,8 @@ import "go.etcd.io/bbolt"
 
 // AckVector records that a member has seen, on its disk, what v covers. What
 // members have acknowledged is not kept across restarts: they say it again
-// with every exchange.
+// with every exchange. What others than members say is not kept: Collect does
+// not ask it, and there is no end of names.
 func (s *Store) AckVector(node string, v Vector) error {
 	if err := v.validate(); err != nil {
 		s.raise(Alarm{Reason: AlarmMalformed, Text: err.Error()})
@@ -12,7 +13,7 @@ func (s *Store) AckVector(node string, v Vector) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if node == s.nodeID {
+	if _, member := s.Snapshot().Get(s.opt.NodeTable, node); !member || node == s.nodeID {
 		return nil
 	}
 	ack := s.acks[node].Clone()
