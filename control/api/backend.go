@@ -48,10 +48,10 @@ type Backend interface {
 
 	// Leave is `ovlctl down`: it withdraws this host's endpoints, says
 	// goodbye to the cluster, removes all of the instance from the kernel
-	// and forgets the host's state. After it returned without an error the
-	// agent ends by itself, once the answer is on its way: it closes the
-	// server (which waits for answers), removes the instance's folders and
-	// releases the lock last. On an error the agent goes on running.
+	// and forgets the host's state; what goes wrong is in the report. After
+	// it the agent ends by itself, once the answer is on its way: it closes
+	// the server (which waits for answers), removes the instance's folders
+	// and releases the lock last. The only error is that it ends already.
 	Leave(ctx context.Context, r LeaveRequest) (LeaveReport, error)
 }
 

@@ -40,8 +40,6 @@ const (
 	CodeAgentUnreachable Code = "agent_unreachable"
 	// CodeUnsupported: this host or this version cannot do it.
 	CodeUnsupported Code = "unsupported"
-	// CodeDamaged: the state on disk is damaged; nothing is done with it.
-	CodeDamaged Code = "damaged"
 	// CodeTimeout: the time allowed for the request ran out.
 	CodeTimeout Code = "timeout"
 	// CodeInternal: everything that is the agent's own fault.

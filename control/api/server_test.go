@@ -150,7 +150,7 @@ func TestErrorsTravel(t *testing.T) {
 		{fmt.Errorf("leave: %w", api.Errorf(api.CodeUnreachable, "host-b does not answer")), api.CodeUnreachable},
 		{errors.New("disk on fire"), api.CodeInternal},
 		{fmt.Errorf("too slow: %w", context.DeadlineExceeded), api.CodeTimeout},
-		{api.Errorf(api.CodeDamaged, "state: %w", io.ErrUnexpectedEOF), api.CodeDamaged},
+		{api.Errorf(api.CodeExhausted, "pool: %w", io.ErrUnexpectedEOF), api.CodeExhausted},
 	} {
 		next = tt.err
 		_, err := c.Leave(t.Context(), api.LeaveRequest{})

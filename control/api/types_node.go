@@ -147,8 +147,9 @@ type Token struct {
 
 // LeaveRequest is `ovlctl down`.
 type LeaveRequest struct {
-	// Force goes on past a goodbye that nobody hears and past single
-	// objects that cannot be removed.
+	// Force asks to go on past a goodbye that nobody hears and past single
+	// objects that cannot be removed. An agent that runs does so in any case
+	// and reports it; without one, ovlctl itself goes by it.
 	Force bool
 }
 
