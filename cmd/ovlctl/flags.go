@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/encap"
 )
 
@@ -86,7 +85,7 @@ func addNumber[T int | uint16](fs *pflag.FlagSet, to *T, flag, text string, lowe
 }
 
 func addMTU(fs *pflag.FlagSet, to *int) {
-	addNumber(fs, to, "mtu", "largest IP packet in `bytes` (default: the underlay's less the tunnel headers)", api.MinMTU, api.MaxMTU)
+	addNumber(fs, to, "mtu", "largest IP packet in `bytes` (default: the underlay's less the tunnel headers)", encap.MinMTU, encap.MaxMTU)
 }
 
 func addPort(fs *pflag.FlagSet, to *uint16, flag, text string) {

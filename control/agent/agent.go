@@ -37,6 +37,7 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/link"
+	"github.com/ovlnet/ovl/encap"
 )
 
 // Hooks are what Run is told beside its configuration.
@@ -81,6 +82,8 @@ type Agent struct {
 	host     Host
 	started  time.Time
 	underlay link.Device
+	// maxMTU is the largest inner IP packet that the underlay takes.
+	maxMTU int
 
 	store      *store.Store
 	view       view
@@ -203,6 +206,10 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("underlay: %w", err)
 	}
+	maxMTU, err := encap.InnerMTU(underlay.MTU, underlay.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("underlay %s: %w", underlay.Name, err)
+	}
 	a := &Agent{
 		cfg:      cfg,
 		hooks:    hooks,
@@ -210,6 +217,7 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 		host:     hooks.Host,
 		started:  time.Now(),
 		underlay: underlay,
+		maxMTU:   maxMTU,
 		left:     make(chan struct{}),
 		disowned: make(chan error, 1),
 	}
@@ -310,7 +318,7 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		Datapath: a.datapath,
 		Tables:   a.tables,
 		Changes:  changes,
-		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU()},
+		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU},
 		Logger:   a.log,
 	})
 	a.goDo(func() {

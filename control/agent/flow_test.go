@@ -84,6 +84,26 @@ func TestAttachEverywhere(t *testing.T) {
 	wantCode(t, one.NetworkRemove(t.Context(), "blue"), api.CodeNotFound)
 }
 
+// What an underlay leaves is refused where it is too little: for this host at
+// its start, for IPv6 (RFC 8200 section 5) when a network is created.
+func TestSmallUnderlay(t *testing.T) {
+	l := newLab(t, 0)
+	n := l.machine()
+	n.host.underlay.MTU = 600
+	if err := n.start(); err == nil || !strings.Contains(err.Error(), "underlay eth0") || !strings.Contains(err.Error(), "626") {
+		t.Errorf("an underlay of 600 bytes: %v", err)
+	}
+	n.host.underlay.MTU = 1300
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := n.NetworkCreate(t.Context(), api.NetworkRequest{Name: "six", Subnets: prefixes("fd00::/64")})
+	wantCode(t, err, api.CodeInvalid)
+	if four := n.create(api.NetworkRequest{Name: "four"}); four.Options[api.OptionMTU] != "1250" {
+		t.Errorf("MTU is %s, want 1250", four.Options[api.OptionMTU])
+	}
+}
+
 func TestNetworkCreateRefuses(t *testing.T) {
 	l := newLab(t, 1)
 	n := l.nodes[0]

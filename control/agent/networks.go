@@ -89,18 +89,21 @@ func (a *Agent) planNetwork(r api.NetworkRequest, mtu int) (store.Network, error
 // networkMTU returns the MTU of a network to be: what is asked for if the
 // underlay carries it here, else the most that every known underlay carries.
 func (a *Agent) networkMTU(r api.NetworkRequest) (int, error) {
-	most := a.maxMTU()
+	most := a.maxMTU
 	if r.MTU > most {
 		return 0, api.Errorf(api.CodeInvalid, "MTU %d is more than the underlay carries: %s has %d, which leaves %d..%d",
-			r.MTU, a.underlay.Name, a.underlay.MTU, api.MinMTU, most)
+			r.MTU, a.underlay.Name, a.underlay.MTU, encap.MinMTU, most)
 	}
 	if r.MTU != 0 {
 		return r.MTU, nil
 	}
 	for _, n := range a.tables().Nodes {
-		if n.MTU > tunnelOverhead {
-			most = min(most, n.MTU-tunnelOverhead)
+		if there, err := encap.InnerMTU(n.MTU, n.VTEP); err == nil {
+			most = min(most, there)
 		}
+	}
+	if err := encap.ValidateMTU(most, r.HasIPv6()); err != nil {
+		return 0, api.Errorf(api.CodeInvalid, "what every host's underlay carries is too little for network %s: %w", r.Name, err)
 	}
 	return most, nil
 }

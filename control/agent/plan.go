@@ -33,7 +33,7 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 		Network: n.ID,
 		Node:    a.self.ID,
 		MAC:     r.MAC,
-		MTU:     min(n.MTU, a.maxMTU()),
+		MTU:     min(n.MTU, a.maxMTU),
 		Device:  deviceName(id),
 		Netns:   r.NetNS,
 		PID:     r.PID,

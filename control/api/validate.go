@@ -9,17 +9,6 @@ import (
 	"github.com/ovlnet/ovl/encap"
 )
 
-// The range of a network's MTU, in bytes of the inner IP packet. Every IPv4
-// host has to take packets of 576 bytes (RFC 1122 section 3.3.2), every IPv6
-// link ones of 1280 (RFC 8200 section 5). The upper end is the largest IP
-// packet less the tunnel's 50 bytes; what the underlay really carries is
-// known to the agent alone.
-const (
-	MinMTU     = 576
-	MinMTUIPv6 = 1280
-	MaxMTU     = 65535 - 50
-)
-
 // MaxSubnets is how many subnets a network can have.
 const MaxSubnets = 16
 
@@ -48,12 +37,11 @@ func (r NetworkRequest) Validate() error {
 	if err := r.validateAux(); err != nil {
 		return err
 	}
-	lowest := MinMTU
-	if r.hasIPv6() {
-		lowest = MinMTUIPv6
-	}
-	if r.MTU != 0 && (r.MTU < lowest || r.MTU > MaxMTU) {
-		return Errorf(CodeInvalid, "MTU %d is not in %d..%d", r.MTU, lowest, MaxMTU)
+	if r.MTU != 0 {
+		// What the underlay really carries is known to the agent alone.
+		if err := encap.ValidateMTU(r.MTU, r.HasIPv6()); err != nil {
+			return invalid(err)
+		}
 	}
 	return validateLabels(r.Labels)
 }

@@ -15,7 +15,8 @@ const (
 	minBitsIPv6, maxBitsIPv6 = 32, 126
 )
 
-func (r NetworkRequest) hasIPv6() bool {
+// HasIPv6 reports whether one of the subnets asked for is of IPv6.
+func (r NetworkRequest) HasIPv6() bool {
 	return slices.ContainsFunc(r.Subnets, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 

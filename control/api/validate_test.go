@@ -60,9 +60,9 @@ func TestNetworkRequestValidate(t *testing.T) {
 		{"aux twice", api.NetworkRequest{Subnets: one, AuxAddresses: map[string]netip.Addr{
 			"a": netip.MustParseAddr("10.1.0.9"), "b": netip.MustParseAddr("10.1.0.9"),
 		}}, "a and b are both 10.1.0.9"},
-		{"MTU low", api.NetworkRequest{MTU: 575}, "MTU 575 is not in 576..65485"},
-		{"MTU high", api.NetworkRequest{MTU: 65486}, "MTU 65486 is not in 576..65485"},
-		{"MTU negative", api.NetworkRequest{MTU: -1}, "MTU -1 is not in"},
+		{"MTU low", api.NetworkRequest{MTU: 575}, "MTU out of range: 575 is not in 576..65485"},
+		{"MTU high", api.NetworkRequest{MTU: 65486}, "65486 is not in 576..65485"},
+		{"MTU negative", api.NetworkRequest{MTU: -1}, "-1 is not in"},
 		{"MTU low, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/64"), MTU: 1279}, "not in 1280..65485"},
 		{"label", api.NetworkRequest{Labels: map[string]string{"": "x"}}, "label key"},
 	} {
