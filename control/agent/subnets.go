@@ -9,35 +9,14 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 )
 
-// planSubnets returns the subnets that a request describes: each gateway and
-// range with the subnet that it is in. The request is valid by itself
-// (NetworkRequest.Validate), so only what it leaves out is added here.
+// planSubnets returns the subnets that a valid request describes.
 func planSubnets(r api.NetworkRequest) []store.Subnet {
-	subnets := make([]store.Subnet, 0, len(r.Subnets))
-	for _, p := range r.Subnets {
-		s := store.Subnet{Prefix: p, Gateway: p.Addr().Next()}
-		for _, g := range r.Gateways {
-			if p.Contains(g) {
-				s.Gateway = g
-			}
-		}
-		for _, in := range r.IPRanges {
-			if p.Overlaps(in) {
-				s.Range = in
-			}
-		}
-		for name, a := range r.AuxAddresses {
-			if !p.Contains(a) {
-				continue
-			}
-			if s.Aux == nil {
-				s.Aux = make(map[string]netip.Addr)
-			}
-			s.Aux[name] = a
-		}
-		subnets = append(subnets, s)
+	layout := r.Layout()
+	out := make([]store.Subnet, 0, len(layout))
+	for _, c := range layout {
+		out = append(out, store.Subnet{Prefix: c.Subnet, Gateway: c.Gateway, Range: c.IPRange, Aux: c.AuxiliaryAddresses})
 	}
-	return subnets
+	return out
 }
 
 // usedSubnets are those of all networks.

@@ -121,8 +121,32 @@ func (r NetworkRequest) validateAux() error {
 	return nil
 }
 
-// gatewayOf returns the gateway of the subnet with index i: the one asked
-// for, or the first address.
+// Layout returns the subnets asked for, each with its gateway (the one asked
+// for, or the first address), range and auxiliary addresses. The request is
+// valid.
+func (r NetworkRequest) Layout() []IPAMConfig {
+	out := make([]IPAMConfig, 0, len(r.Subnets))
+	for i, p := range r.Subnets {
+		c := IPAMConfig{Subnet: p, Gateway: r.gatewayOf(i)}
+		for _, in := range r.IPRanges {
+			if p.Overlaps(in) {
+				c.IPRange = in
+			}
+		}
+		for n, a := range r.AuxAddresses {
+			if !p.Contains(a) {
+				continue
+			}
+			if c.AuxiliaryAddresses == nil {
+				c.AuxiliaryAddresses = make(map[string]netip.Addr)
+			}
+			c.AuxiliaryAddresses[n] = a
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
 func (r NetworkRequest) gatewayOf(i int) netip.Addr {
 	for _, g := range r.Gateways {
 		if r.Subnets[i].Contains(g) {

@@ -86,35 +86,13 @@ func (f *Fake) network(ref string) (network, error) {
 func (f *Fake) describe(n network) api.Network {
 	out := api.Network{
 		Name: n.Name, ID: n.id, Created: Epoch, Scope: api.NetworkScope, Driver: api.NetworkDriver, Internal: n.Internal,
+		EnableIPv6: n.HasIPv6(), IPAM: api.IPAM{Config: n.Layout()},
 		Containers: map[string]api.Container{}, Services: map[string]struct{}{},
 		Options: map[string]string{api.OptionVNI: n.vni.String(), api.OptionMTU: strconv.Itoa(n.MTU)},
 		Labels:  map[string]string{}, Peers: []api.NetworkPeer{},
 	}
 	for k, v := range n.Labels {
 		out.Labels[k] = v
-	}
-	for _, p := range n.Subnets {
-		out.EnableIPv6 = out.EnableIPv6 || p.Addr().Is6()
-		c := api.IPAMConfig{Subnet: p, Gateway: p.Addr().Next()}
-		for _, g := range n.Gateways {
-			if p.Contains(g) {
-				c.Gateway = g
-			}
-		}
-		for _, r := range n.IPRanges {
-			if p.Overlaps(r) {
-				c.IPRange = r
-			}
-		}
-		for name, a := range n.AuxAddresses {
-			if p.Contains(a) {
-				if c.AuxiliaryAddresses == nil {
-					c.AuxiliaryAddresses = map[string]netip.Addr{}
-				}
-				c.AuxiliaryAddresses[name] = a
-			}
-		}
-		out.IPAM.Config = append(out.IPAM.Config, c)
 	}
 	for _, e := range f.on(n.id) {
 		c := api.Container{Name: e.Name, EndpointID: e.ID, MacAddress: e.MacAddress, Node: e.Node}
