@@ -1,0 +1,127 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/control/ipam"
+	"github.com/ovlnet/ovl/control/reconcile"
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// open brings everything up in order, and reports whether that founded a
+// cluster. After an error nothing runs, and what was not there before is gone.
+func (a *Agent) open(ctx context.Context) (founded bool, err error) {
+	_, statErr := os.Stat(a.cfg.StateFile())
+	fresh := errors.Is(statErr, os.ErrNotExist)
+	defer func() {
+		if err == nil {
+			return
+		}
+		err = errors.Join(err, a.close())
+		if fresh {
+			err = errors.Join(err, a.host.RemoveDatapath(a.cfg.BPFDir()), removeState(a.cfg))
+		}
+	}()
+	if a.store, err = store.Open(a.cfg.StateFile(), store.Options{Owner: store.OwnerOf, Logger: a.log}); err != nil {
+		return false, err
+	}
+	a.view.store = a.store
+	a.hadRow = make(map[string]bool)
+	for id := range a.tables().Endpoints {
+		a.hadRow[id] = true
+	}
+	admission, err := admit(a.store, a.cfg)
+	if err != nil {
+		return false, err
+	}
+	a.secret = admission.secret
+	if err := a.describeSelf(); err != nil {
+		return false, err
+	}
+	removed, err := a.host.WatchRemovals(a.ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := a.reviewDevices(); err != nil {
+		return false, err
+	}
+	if err := a.openDatapath(ctx); err != nil {
+		return false, err
+	}
+	if err := a.openCluster(ctx, admission); err != nil {
+		return false, err
+	}
+	if err := admission.keep(a.store); err != nil {
+		return false, err
+	}
+	a.goDo(func() { a.watch(a.ctx, removed) })
+	a.goDo(func() { a.upkeep(a.ctx) })
+	return admission.founds, nil
+}
+
+// describeSelf writes the row by which the peers know this node.
+func (a *Agent) describeSelf() error {
+	a.self = store.Node{
+		ID:        a.store.NodeID(),
+		Name:      a.cfg.Name,
+		VTEP:      a.underlay.Addr,
+		VXLANPort: a.cfg.VXLANPort,
+		MTU:       a.underlay.MTU,
+		Datapath:  datapath.Kernel,
+		Version:   a.hooks.Version,
+		Started:   a.now(),
+	}
+	if _, err := a.store.Put(store.TableNode, a.self.ID, a.self); err != nil {
+		return fmt.Errorf("row of this node: %w", err)
+	}
+	return nil
+}
+
+// openDatapath brings up the datapath with the rows that are on disk.
+func (a *Agent) openDatapath(ctx context.Context) error {
+	var err error
+	a.datapath, a.reason, err = a.host.OpenDatapath(ctx, DatapathOptions{
+		Mode:     a.cfg.Datapath,
+		Underlay: a.underlay,
+		Port:     a.cfg.VXLANPort,
+		Dir:      a.cfg.BPFDir(),
+		Logger:   a.log,
+	})
+	if errors.Is(err, datapath.ErrNotSupported) && a.cfg.Datapath == config.DatapathAuto {
+		return fmt.Errorf("%w; the userspace datapath, which this host needs, is not built yet in this version", err)
+	}
+	if err != nil {
+		return err
+	}
+	changes, unsubscribe := a.store.Subscribe()
+	if a.addresses, err = ipam.Open(a.store, ipam.Options{}); err != nil {
+		return err
+	}
+	a.reconciler = reconcile.New(reconcile.Options{
+		Datapath: a.datapath,
+		Tables:   a.tables,
+		Changes:  changes,
+		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU},
+		Logger:   a.log,
+	})
+	a.goDo(func() {
+		defer unsubscribe()
+		a.reconciler.Run(a.ctx)
+	})
+	return a.firstApply(ctx)
+}
+
+// firstApply waits until the datapath carries what is on disk. An agent whose
+// datapath cannot work, for want of a privilege or because another has its UDP
+// port, does not come up; later failures are the reconciler's to repair.
+func (a *Agent) firstApply(ctx context.Context) error {
+	if err := a.applied(ctx); err != nil {
+		return fmt.Errorf("datapath: %w", err)
+	}
+	return nil
+}
