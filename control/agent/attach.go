@@ -132,7 +132,10 @@ func (at *attachment) writeRow(context.Context) error {
 		return err
 	}
 	at.rows, at.version = rows, version
-	at.onUndo(func(ctx context.Context) error { return at.agent.dropEndpoint(ctx, at.row) })
+	at.onUndo(func(ctx context.Context) error {
+		_, err := at.agent.dropEndpoints(ctx, at.row)
+		return err
+	})
 	return nil
 }
 

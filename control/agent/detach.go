@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/ovlnet/ovl/control/api"
@@ -45,8 +44,12 @@ func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, 
 	}
 	defer release()
 	object := endpointObject(t, e, api.PeerAlive)
-	if err := a.dropEndpoint(ctx, e); err != nil {
-		return api.Endpoint{}, err
+	dropped, err := a.dropEndpoints(ctx, e)
+	if err != nil {
+		return api.Endpoint{}, fmt.Errorf("endpoint %s: %w", e.Name, err)
+	}
+	if len(dropped) == 0 {
+		return api.Endpoint{}, api.Errorf(api.CodeNotFound, "endpoint %s does not exist any more", e.Name)
 	}
 	if e.Kind == datapath.Veth {
 		if err := a.host.RemoveDevice(e.Device); err != nil {
@@ -58,25 +61,42 @@ func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, 
 	return object, nil
 }
 
-// dropEndpoint deletes an endpoint's row, waits until the datapath has
-// followed, and tells the peers.
-func (a *Agent) dropEndpoint(ctx context.Context, e store.Endpoint) error {
-	rows, version, err := a.update(func(tx *store.Tx) error {
-		return tx.Delete(store.TableEndpoint, e.ID)
-	})
-	if errors.Is(err, store.ErrNotFound) {
-		return api.Errorf(api.CodeNotFound, "endpoint %s does not exist any more", e.Name)
-	}
-	if err != nil {
-		return fmt.Errorf("endpoint %s: %w", e.Name, err)
+// dropEndpoints deletes the rows of endpoints of this host, waits until the
+// datapath has followed, and tells the peers. It returns those that were still
+// there.
+func (a *Agent) dropEndpoints(ctx context.Context, endpoints ...store.Endpoint) ([]store.Endpoint, error) {
+	dropped, rows, err := a.deleteEndpoints(endpoints)
+	if err != nil || len(dropped) == 0 {
+		return nil, err
 	}
 	wait, cancel := context.WithTimeout(ctx, applyTime)
 	defer cancel()
-	if err := a.reconciler.Wait(wait, version); err != nil {
-		a.log.Warn("endpoint not out of the datapath yet", "endpoint", e.Name, "err", err)
+	if err := a.applied(wait); err != nil {
+		a.log.Warn("endpoints not out of the datapath yet", "endpoints", len(dropped), "err", err)
 	}
 	a.spread(ctx, rows)
-	return nil
+	return dropped, nil
+}
+
+// deleteEndpoints deletes, of the rows of endpoints, those that are still
+// there, in one change.
+func (a *Agent) deleteEndpoints(endpoints []store.Endpoint) (deleted []store.Endpoint, rows []store.Row, err error) {
+	rows, err = a.store.Update(func(tx *store.Tx) error {
+		for _, e := range endpoints {
+			if _, there := tx.Get(store.TableEndpoint, e.ID); !there {
+				continue
+			}
+			if err := tx.Delete(store.TableEndpoint, e.ID); err != nil {
+				return err
+			}
+			deleted = append(deleted, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return deleted, rows, nil
 }
 
 // freeAddresses gives an endpoint's lease back. An authority that cannot be

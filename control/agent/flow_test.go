@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -269,6 +270,34 @@ func TestWithdrawn(t *testing.T) {
 		t.Errorf("withdrawing took %v", took)
 	}
 	two.attach("blue", "b") // its name is free again
+}
+
+// Namespaces that go together cost the host one change or a few, not one each,
+// so that a peer that answers late holds up none of them.
+func TestWithdrawnTogether(t *testing.T) {
+	const many = 30
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.create(api.NetworkRequest{Name: "blue"})
+	for i := range many {
+		n.attach("blue", fmt.Sprintf("c%d", i))
+	}
+	before := n.store.Snapshot().Version()
+	for i := range many {
+		n.host.deleteNamespace(fmt.Sprintf("c%d", i))
+	}
+	l.eventually("all are withdrawn", func() bool { return len(n.ownEndpoints()) == 0 })
+	if changes := n.store.Snapshot().Version() - before; changes > many/2 {
+		t.Errorf("%d endpoints were withdrawn in %d changes", many, changes)
+	}
+	l.eventually("their addresses are free", func() bool {
+		for _, id := range n.addresses.Networks() {
+			if len(n.addresses.Leases(id)) > 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 func TestTwoAtOnce(t *testing.T) {

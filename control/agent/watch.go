@@ -3,57 +3,70 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
-	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/store"
 )
+
+// burst is how long the first device that goes waits for others: namespaces
+// are often deleted together, and then cost one change.
+const burst = 10 * time.Millisecond
 
 // watch withdraws endpoints whose device goes: its namespace was deleted, its
 // virtual machine ended, or somebody removed it. It returns when removed is
 // closed.
 func (a *Agent) watch(ctx context.Context, removed <-chan string) {
 	for device := range removed {
-		var err error
-		if device == "" {
-			err = a.withdrawGone(ctx)
-		} else {
-			for _, e := range a.ownEndpoints() {
-				if e.Device == device {
-					a.withdraw(ctx, e)
+		gone := map[string]bool{device: true}
+		over := time.After(burst)
+		for waiting := true; waiting; {
+			select {
+			case more, open := <-removed:
+				if waiting = open; open {
+					gone[more] = true
 				}
+			case <-over:
+				waiting = false
 			}
 		}
-		if err != nil {
-			a.log.Warn("devices not looked at", "err", err)
+		if err := a.withdraw(ctx, gone); err != nil {
+			a.log.Error("endpoints without an interface not withdrawn", "err", err)
 		}
 	}
 }
 
-// withdraw takes an endpoint whose device is gone off its network everywhere.
-func (a *Agent) withdraw(ctx context.Context, e store.Endpoint) {
-	network := networkName(a.tables(), e.Network)
-	switch err := a.dropEndpoint(ctx, e); {
-	case api.CodeOf(err) == api.CodeNotFound:
-		return // a detach was faster
-	case err != nil:
-		a.log.Error("endpoint not withdrawn", "endpoint", e.Name, "network", network, "err", err)
-		return
-	}
-	a.log.Warn("endpoint withdrawn, its interface is gone", "endpoint", e.Name, "network", network, "device", e.Device)
-	a.freeAddresses(ctx, e)
-}
-
-// withdrawGone withdraws all endpoints of this host that have no device.
-func (a *Agent) withdrawGone(ctx context.Context) error {
+// withdraw takes the endpoints whose devices are gone off their networks
+// everywhere; with "" among the devices, all that have none.
+func (a *Agent) withdraw(ctx context.Context, gone map[string]bool) error {
+	var without []store.Endpoint
 	for _, e := range a.ownEndpoints() {
-		there, err := a.host.DeviceExists(e.Device)
-		if err != nil {
-			return fmt.Errorf("device of endpoint %s: %w", e.Name, err)
+		there := !gone[e.Device]
+		if there && gone[""] {
+			var err error
+			if there, err = a.host.DeviceExists(e.Device); err != nil {
+				return fmt.Errorf("device of endpoint %s: %w", e.Name, err)
+			}
 		}
 		if !there {
-			a.withdraw(ctx, e)
+			without = append(without, e)
 		}
 	}
+	if len(without) == 0 {
+		return nil // a device that is nobody's, or a detach was faster
+	}
+	dropped, err := a.dropEndpoints(ctx, without...)
+	if err != nil {
+		return err
+	}
+	for _, e := range dropped {
+		a.log.Warn("endpoint withdrawn, its interface is gone", "endpoint", e.Name, "network", networkName(a.tables(), e.Network), "device", e.Device)
+	}
+	// Authorities that do not answer must not hold up what goes next.
+	a.goDo(func() {
+		for _, e := range dropped {
+			a.freeAddresses(ctx, e)
+		}
+	})
 	return nil
 }
 
@@ -63,6 +76,7 @@ func (a *Agent) withdrawGone(ctx context.Context) error {
 // row, from an attach or detach that a crash cut off, are removed.
 func (a *Agent) reviewDevices() error {
 	known := make(map[string]bool)
+	var gone []store.Endpoint
 	for _, e := range a.ownEndpoints() {
 		there, err := a.host.DeviceExists(e.Device)
 		if err != nil {
@@ -72,9 +86,12 @@ func (a *Agent) reviewDevices() error {
 			known[e.Device] = true
 			continue
 		}
-		if _, err := a.store.Delete(store.TableEndpoint, e.ID); err != nil {
-			return fmt.Errorf("endpoint %s: %w", e.Name, err)
-		}
+		gone = append(gone, e)
+	}
+	if _, _, err := a.deleteEndpoints(gone); err != nil {
+		return fmt.Errorf("withdraw endpoints: %w", err)
+	}
+	for _, e := range gone {
 		a.log.Warn("endpoint withdrawn, its interface is gone", "endpoint", e.Name, "device", e.Device)
 	}
 	devices, err := a.host.Devices(devicePrefix)
