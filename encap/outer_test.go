@@ -95,8 +95,8 @@ func TestNoAllocation(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		"ParseHeader":           func() { ParseHeader(b[OuterLen-HeaderLen:]) },
-		"ParseHeader, refusing": func() { ParseHeader(frame); ParseHeader(nil) },
+		"ParseHeader":           func() { _, _ = ParseHeader(b[OuterLen-HeaderLen:]) },
+		"ParseHeader, refusing": func() { _, _ = ParseHeader(frame); _, _ = ParseHeader(nil) },
 	} {
 		if n := testing.AllocsPerRun(100, fn); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)
