@@ -15,6 +15,7 @@ import (
 
 	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/cluster/clustertest"
+	"github.com/ovlnet/ovl/control/cluster/member"
 	"github.com/ovlnet/ovl/control/config"
 )
 
@@ -74,7 +75,29 @@ func (l *lab) add() *node {
 	if err := n.start(); err != nil {
 		l.t.Fatalf("start %s: %v", n.cfg.Name, err)
 	}
+	// What one does next is for those who know of each other.
+	l.eventually("the others have met "+n.cfg.Name, func() bool {
+		for _, other := range l.nodes {
+			if other.Agent == nil || other == n {
+				continue
+			}
+			if !other.knows(n) || !n.knows(other) {
+				return false
+			}
+		}
+		return true
+	})
 	return n
+}
+
+// knows reports whether an agent counts another one as alive.
+func (n *node) knows(other *node) bool {
+	for _, p := range n.cluster.Peers() {
+		if p.ID == other.self.ID {
+			return p.Status == member.Alive
+		}
+	}
+	return false
 }
 
 func (n *node) hooks() Hooks {
