@@ -81,13 +81,16 @@ func (a *Agent) serveFree(_ context.Context, r freeRequest) (freeAnswer, error) 
 }
 
 // ownNetwork returns a network that this node is the authority of.
-func (a *Agent) ownNetwork(id string) (store.Network, error) {
+func (a *Agent) ownNetwork(id string) (store.Network, error) { return a.networkOf(id, a.self.ID) }
+
+// networkOf returns a network, if that node is its authority.
+func (a *Agent) networkOf(id, authority string) (store.Network, error) {
 	t := a.tables()
 	n, ok := t.Networks[id]
 	switch {
 	case !ok:
 		return store.Network{}, api.Errorf(api.CodeNotFound, "network %s does not exist", id)
-	case n.Authority != a.self.ID:
+	case n.Authority != authority:
 		return store.Network{}, api.Errorf(api.CodeElsewhere, "addresses of network %s are handed out by node %s", n.Name, nodeName(t, n.Authority))
 	}
 	return n, nil
@@ -96,6 +99,8 @@ func (a *Agent) ownNetwork(id string) (store.Network, error) {
 // takeOverRequest makes its receiver the authority of a network.
 type takeOverRequest struct {
 	Network string `json:"network"`
+	// From is the node ID of the one who hands over.
+	From string `json:"from"`
 	// Leases are those that ipam.Allocator.Export returned.
 	Leases json.RawMessage `json:"leases"`
 }
@@ -140,7 +145,10 @@ func (a *Agent) handOverNetwork(ctx context.Context, n store.Network) error {
 	}
 	var errs []error
 	for _, p := range heirs {
-		err := a.askTakeOver(ctx, p, takeOverRequest{Network: n.ID, Leases: leases})
+		if now, ok := a.tables().Networks[n.ID]; !ok || now.Authority != a.self.ID {
+			return nil // the answer of one that has taken over was lost
+		}
+		err := a.askTakeOver(ctx, p, takeOverRequest{Network: n.ID, From: a.self.ID, Leases: leases})
 		if err == nil {
 			a.log.Info("network handed over", "network", n.Name, "peer", p.Name)
 			return nil
@@ -185,13 +193,20 @@ func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverA
 	defer done()
 	a.reviewing.Lock()
 	defer a.reviewing.Unlock()
+	// A caller that has given up asks another.
+	if err := ctx.Err(); err != nil {
+		return takeOverAnswer{}, err
+	}
+	if _, err := a.networkOf(r.Network, r.From); err != nil {
+		return takeOverAnswer{}, err
+	}
 	if err := a.addresses.Import(r.Network, r.Leases); err != nil {
 		return takeOverAnswer{}, err
 	}
 	rows, _, err := a.update(func(tx *store.Tx) error {
-		n, ok := a.tables().Networks[r.Network]
-		if !ok {
-			return api.Errorf(api.CodeNotFound, "network %s does not exist", r.Network)
+		n, err := a.networkOf(r.Network, r.From)
+		if err != nil {
+			return err
 		}
 		n.Authority = a.self.ID
 		return tx.Put(store.TableNetwork, n.ID, n)
@@ -217,12 +232,15 @@ const leaseGrace = 30 * time.Second
 func (a *Agent) reviewLeases() error {
 	a.reviewing.Lock()
 	defer a.reviewing.Unlock()
+	// A network has its row before it has leases: asked in this order, those
+	// of one that was created meanwhile are not taken for leftovers.
+	leased := a.addresses.Networks()
 	t := a.tables()
 	heard := a.heard(t)
 	before := a.hadRow
 	a.hadRow = make(map[string]bool)
 	var errs []error
-	for _, id := range a.addresses.Networks() {
+	for _, id := range leased {
 		n, ok := t.Networks[id]
 		if !ok || n.Authority != a.self.ID {
 			errs = append(errs, a.addresses.DropNetwork(id))

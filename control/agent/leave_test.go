@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
@@ -75,6 +76,32 @@ func TestHandOverWaits(t *testing.T) {
 	_, err := one.serveTake(t.Context(), takeRequest{Network: n.ID, Endpoint: "later", Node: two.self.ID})
 	if err == nil {
 		t.Error("one that hands over goes on handing out")
+	}
+}
+
+// A hand-over that comes late, or from one who is not the authority, changes
+// nothing.
+func TestTakeOverRefused(t *testing.T) {
+	l := newLab(t, 2)
+	one, two := l.nodes[0], l.nodes[1]
+	blue := one.create(api.NetworkRequest{Name: "blue"})
+	a := one.attach("blue", "a")
+	leases, err := two.addresses.Export(blue.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = two.serveTakeOver(t.Context(), takeOverRequest{Network: blue.ID, From: newID(), Leases: leases})
+	wantCode(t, err, api.CodeElsewhere)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := two.serveTakeOver(over, takeOverRequest{Network: blue.ID, From: one.self.ID, Leases: leases}); err == nil {
+		t.Error("took over from one that has given up waiting")
+	}
+	if n := two.tables().Networks[blue.ID]; n.Authority != one.self.ID {
+		t.Errorf("authority is %s now", n.Authority)
+	}
+	if b := two.attach("blue", "b"); b.Addresses[0] == a.Addresses[0] {
+		t.Errorf("address %v was handed out twice", b.Addresses[0])
 	}
 }
 
