@@ -52,7 +52,10 @@ func TestHostilePeer(t *testing.T) {
 				t.Errorf("%s: %v, want code %s", name, err, c.code)
 			}
 		}
-		for _, payload := range []string{"", "{", `{"rows":[{}]}`, `{"rows":[null]}`, `{"hint":{"origin":"x","inc":1,"seq":9}}`, "\xff\xfe"} {
+		for _, payload := range []string{
+			"", "{", `{"rows":[{}]}`, `{"rows":[null]}`, `{"hint":{"origin":"x","inc":1,"seq":9}}`,
+			`{"hint":{"origin":"` + b.id + `","inc":1,"seq":18446744073709551615}}`, "\xff\xfe",
+		} {
 			if err := b.members.Publish([]byte(payload)); err != nil {
 				t.Fatal(err)
 			}

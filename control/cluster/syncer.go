@@ -97,6 +97,23 @@ func (s *syncer) settle(origin string) {
 	delete(s.wanted, origin)
 }
 
+// announced returns up to what an origin is said to have written.
+func (s *syncer) announced(origin string) store.Mark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wanted[origin]
+}
+
+// answered drops the hint of an origin that was asked itself after that
+// announcement: what it did not have does not exist.
+func (s *syncer) answered(origin string, announced store.Mark) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.wanted[origin].Seq <= announced.Seq {
+		delete(s.wanted, origin)
+	}
+}
+
 // runSyncer compares tables: with a random live peer every Interval, and
 // at once, but a moment gathered, on a hint and with peers that come back.
 func (c *Cluster) runSyncer() {
@@ -236,7 +253,11 @@ func (c *Cluster) exchangeWith(id string) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, exchangeLimit)
 	defer cancel()
-	if _, err := c.exchange(ctx, id, m.Sync()); err != nil && c.ctx.Err() == nil {
+	announced := c.syncer.announced(id)
+	switch _, err := c.exchange(ctx, id, m.Sync()); {
+	case err == nil:
+		c.syncer.answered(id, announced)
+	case c.ctx.Err() == nil:
 		c.log.Debug("exchange failed", "peer", m.Name, "err", err)
 	}
 }
