@@ -28,6 +28,7 @@ type admission struct {
 var (
 	errNoToken  = errors.New("joining needs a token: `ovlctl token create` on a member prints one, give it with --token or --token-file")
 	errNoJoin   = errors.New("a token alone does not say where the cluster is: add --join ADDR, or leave both out to found a cluster")
+	errHalfway  = errors.New("this host was cut off while it joined a cluster: give --join and --token once more, or `ovlctl down` to begin anew")
 	errElseward = errors.New("this host is a member of another cluster than the token's: `ovlctl down` leaves it, then join")
 )
 
@@ -61,6 +62,11 @@ func admit(s *store.Store, c config.Config) (admission, error) {
 		return admission{}, errNoJoin
 	case len(c.Join) > 0:
 		return admission{}, errNoToken
+	}
+	for origin := range s.Vector() {
+		if origin != s.NodeID() {
+			return admission{}, errHalfway
+		}
 	}
 	return admission{secret: trust.NewSecret(), founds: true}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/cluster/trust"
 	"github.com/ovlnet/ovl/control/config"
+	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -118,6 +119,31 @@ func TestCrashInAttach(t *testing.T) {
 				t.Errorf("attach after the crash: %v", err)
 			}
 		})
+	}
+}
+
+// A host that was killed between what its first peer told it and the end of
+// its join founds no cluster out of that.
+func TestCrashInJoin(t *testing.T) {
+	l := newLab(t, 1)
+	one, n := l.nodes[0], l.machine()
+	s, err := store.Open(n.cfg.StateFile(), store.Options{Owner: store.OwnerOf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, _ := one.store.Snapshot().Get(store.TableNode, one.self.ID)
+	if _, err := s.Merge([]store.Row{row}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.start(); !errors.Is(err, errHalfway) {
+		t.Errorf("up without --join: %v", err)
+	}
+	n.cfg.Join, n.cfg.Token = []string{one.host.underlay.Addr.String()}, one.secret.Token()
+	if err := n.start(); err != nil {
+		t.Error(err)
 	}
 }
 
