@@ -35,6 +35,9 @@ func (c *Cluster) keepPeers() {
 	}
 	if err := savePeers(c.store, p.with(member.Alive, member.Failed)); err != nil {
 		c.log.Warn("a restart may not find every peer", "err", err)
+		p.mu.Lock()
+		p.unsaved = true // the next round tries again
+		p.mu.Unlock()
 	}
 }
 
