@@ -247,7 +247,7 @@ func (h *fakeHost) DeviceExists(name string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, ok := h.devices[name]
-	return ok, nil
+	return ok, h.failing["DeviceExists"]
 }
 
 func (h *fakeHost) Devices(prefix string) ([]string, error) {

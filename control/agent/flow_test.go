@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -270,6 +271,27 @@ func TestWithdrawn(t *testing.T) {
 		t.Errorf("withdrawing took %v", took)
 	}
 	two.attach("blue", "b") // its name is free again
+}
+
+// A withdrawal that fails is made up for when its cause is gone.
+func TestWithdrawnLater(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	n.create(api.NetworkRequest{Name: "blue"})
+	a := n.attach("blue", "a")
+	n.host.fail("DeviceExists", errors.New("boom"))
+	n.host.mu.Lock()
+	delete(n.host.devices, a.Device)
+	for w := range n.host.watchers {
+		w <- "" // some removals were missed
+	}
+	n.host.mu.Unlock()
+	time.Sleep(50 * time.Millisecond)
+	if len(n.ownEndpoints()) != 1 {
+		t.Error("withdrawn without a look at the devices")
+	}
+	n.host.fail("DeviceExists", nil)
+	l.eventually("it is withdrawn", func() bool { return len(n.ownEndpoints()) == 0 })
 }
 
 // Namespaces that go together cost the host one change or a few, not one each,

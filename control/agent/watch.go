@@ -13,24 +13,43 @@ import (
 const burst = 10 * time.Millisecond
 
 // watch withdraws endpoints whose device goes: its namespace was deleted, its
-// virtual machine ended, or somebody removed it. It returns when removed is
-// closed.
+// virtual machine ended, or somebody removed it. What cannot be withdrawn, for
+// want of room on the disk, is tried again. It returns when removed is closed.
 func (a *Agent) watch(ctx context.Context, removed <-chan string) {
-	for device := range removed {
-		gone := map[string]bool{device: true}
-		over := time.After(burst)
-		for waiting := true; waiting; {
-			select {
-			case more, open := <-removed:
-				if waiting = open; open {
-					gone[more] = true
-				}
-			case <-over:
-				waiting = false
+	gone := make(map[string]bool)
+	var again <-chan time.Time
+	for {
+		select {
+		case device, open := <-removed:
+			if !open {
+				return
 			}
+			gone[device] = true
+			gather(removed, gone)
+		case <-again:
 		}
+		again = nil
 		if err := a.withdraw(ctx, gone); err != nil {
 			a.log.Error("endpoints without an interface not withdrawn", "err", err)
+			again = time.After(upkeepInterval)
+			continue
+		}
+		clear(gone)
+	}
+}
+
+// gather adds the devices that go within a burst.
+func gather(removed <-chan string, gone map[string]bool) {
+	over := time.After(burst)
+	for {
+		select {
+		case device, open := <-removed:
+			if !open {
+				return
+			}
+			gone[device] = true
+		case <-over:
+			return
 		}
 	}
 }
