@@ -74,8 +74,8 @@ func (p *peers) see(m member.Member) (returned bool) {
 	if old.Status != m.Status || old.Incarnation != m.Incarnation {
 		old.since = time.Now()
 	}
-	if returned {
-		old.heard = nil
+	if returned || m.Status != member.Alive {
+		old.heard = nil // a vector is large, and that of one who left would stay for ever
 	}
 	old.Member = m
 	return returned
