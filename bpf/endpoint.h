@@ -27,6 +27,32 @@ static __always_inline int forward_slow(struct __sk_buff *ctx, const struct conf
 	return encapsulate_slow(ctx, cfg, to, port->vni, port->mtu);
 }
 
+/* follow4 and follow6 serve a sender that still has the address down with the
+ * MAC of an endpoint that is gone: the frame follows the address to the MAC
+ * that has it now. Without them it would be lost until the sender asks again,
+ * which may take its stack half a minute.
+ */
+static __always_inline struct fdb_entry *follow4(__u32 vni, struct ethhdr *eth, __be32 addr)
+{
+	struct neigh_entry *n = neigh4(vni, addr);
+
+	if (!n)
+		return NULL;
+	copy_mac(eth->h_dest, n->mac);
+	return fdb(vni, n->mac);
+}
+
+static __always_inline void follow6(__u32 vni, struct ethhdr *eth, const struct ipv6hdr *ip6)
+{
+	struct neigh_entry *n;
+
+	if (is_group(eth->h_dest) || fdb(vni, eth->h_dest))
+		return;
+	n = neigh6(vni, (const __u8 *)&ip6->daddr);
+	if (n)
+		copy_mac(eth->h_dest, n->mac);
+}
+
 /* gso_headers returns the length of the headers that every segment of a GSO
  * packet repeats, 0 for a packet that is none.
  */
@@ -62,6 +88,8 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 	if (is_group(eth->h_dest))
 		return drop(ctx, OVL_DROP_MULTICAST);
 	to = fdb(port->vni, eth->h_dest);
+	if (!to)
+		to = follow4(port->vni, eth, ip->daddr);
 	if (!to || to->ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (to->ifindex)
@@ -172,6 +200,7 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 	reason = check_ip6(s, ip6, neighbour && type == OVL_ND_NS);
 	if (reason)
 		return drop(ctx, reason);
+	follow6(port->vni, eth, ip6);
 	if (neighbour)
 		return endpoint_nd(ctx, cfg, port, s);
 	return forward_slow(ctx, cfg, port, eth->h_dest);

@@ -321,7 +321,7 @@ func TestProgramBudget(t *testing.T) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 4600},
+		{objs.FromEndpoint, 5600},
 		{objs.FromUnderlay, 900},
 		{objs.FromVxlan, 1650},
 	} {
