@@ -103,12 +103,19 @@ func running(all []*stand) []*stand {
 	return out
 }
 
+// settle is how long a contender has to follow a change of the underlay's
+// features, before any of them is measured.
+const settle = 2 * time.Second
+
 // measure takes one figure of each contender: a round's part.
 func (r *ScenarioReport) measure(ctx context.Context, o options, stands []*stand, tell func(string, float64)) error {
 	for _, s := range stands {
 		if err := s.lab.SetSegmentationOffload(ctx, !r.scenario.NoOffload); err != nil {
 			return err
 		}
+	}
+	if err := sleep(ctx, settle); err != nil {
+		return err
 	}
 	for _, s := range stands {
 		name := s.contender.Name()

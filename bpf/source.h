@@ -23,8 +23,8 @@ static __always_inline int check_ip4(const struct sender *s, const struct iphdr 
 
 	if (ip->version != 4 || ip->ihl < 5)
 		return OVL_DROP_INNER_MALFORMED;
-	/* GSO packets may be longer than the 16 bits of the length say. */
-	if (tot < (__u32)ip->ihl * 4 || (tot > avail && avail <= 0xffff))
+	/* Where the 16 bits cannot say a GSO packet's length, they are zero. */
+	if (avail <= 0xffff && (tot < (__u32)ip->ihl * 4 || tot > avail))
 		return OVL_DROP_INNER_MALFORMED;
 	if (!owns4(s->vni, s->mac, s->addr4, ip->saddr))
 		return OVL_DROP_SOURCE_IP;

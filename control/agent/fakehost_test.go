@@ -22,6 +22,8 @@ type fakeHost struct {
 	mu         sync.Mutex
 	held       bool
 	routes     []netip.Prefix
+	software   bool           // the underlay does not segment
+	gso        map[string]int // by namespace and interface
 	namespaces map[string]uint64
 	inode      uint64
 	devices    map[string]fakeDevice
@@ -44,6 +46,7 @@ func newFakeHost(addr string) *fakeHost {
 		underlay:   link.Device{Name: "eth0", Index: 2, MTU: 1500, Addr: netip.MustParseAddr(addr)},
 		namespaces: make(map[string]uint64),
 		inode:      4026531840,
+		gso:        make(map[string]int),
 		devices:    make(map[string]fakeDevice),
 		failing:    make(map[string]error),
 		watchers:   make(map[chan string]struct{}),
@@ -139,6 +142,26 @@ func (h *fakeHost) OverlappingRoute(p netip.Prefix) (string, bool, error) {
 	return "", false, nil
 }
 
+func (h *fakeHost) SegmentsTunnels(string) (bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.software, nil
+}
+
+// setSoftware says who segments: the kernel, or the underlay's device.
+func (h *fakeHost) setSoftware(software bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.software = software
+}
+
+// segmentSize is what was set last for an interface, 0 for none.
+func (h *fakeHost) segmentSize(netns, ifname string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.gso[netns+"/"+ifname]
+}
+
 func (h *fakeHost) OpenDatapath(context.Context, DatapathOptions) (datapath.Datapath, string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -177,6 +200,13 @@ func (n fakeNamespace) Present() error {
 		return fmt.Errorf("%w: %s is gone", link.ErrNoNamespace, n.name)
 	}
 	return nil
+}
+
+func (n fakeNamespace) SetGSOIPv4MaxSize(ifname string, size int) error {
+	n.host.mu.Lock()
+	defer n.host.mu.Unlock()
+	n.host.gso[n.name+"/"+ifname] = size
+	return n.host.failing["SetGSOIPv4MaxSize"]
 }
 
 func (n fakeNamespace) HasInterface(name string) (bool, error) {

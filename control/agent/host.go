@@ -33,6 +33,10 @@ type Host interface {
 	// destination shares an address with p; the default route does not count.
 	OverlappingRoute(p netip.Prefix) (route string, found bool, err error)
 
+	// SegmentsTunnels reports whether a device cuts large TCP packets inside a
+	// tunnel into segments by itself.
+	SegmentsTunnels(device string) (bool, error)
+
 	// OpenDatapath brings up what moves the packets and says why it is that
 	// one. Errors wrap datapath.ErrNotSupported where this host cannot.
 	OpenDatapath(ctx context.Context, o DatapathOptions) (d datapath.Datapath, reason string, err error)
@@ -71,6 +75,9 @@ type Namespace interface {
 	Present() error
 	// HasInterface reports whether there is an interface of that name in it.
 	HasInterface(name string) (bool, error)
+	// SetGSOIPv4MaxSize sets how many bytes of an IPv4 packet the stack in it
+	// hands an interface at most.
+	SetGSOIPv4MaxSize(ifname string, size int) error
 	Close() error
 }
 

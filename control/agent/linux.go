@@ -43,6 +43,9 @@ func (Linux) Underlay(advertise string) (link.Device, error) { return link.Under
 // OverlappingRoute is link.OverlappingRoute.
 func (Linux) OverlappingRoute(p netip.Prefix) (string, bool, error) { return link.OverlappingRoute(p) }
 
+// SegmentsTunnels is link.SegmentsTunnels.
+func (Linux) SegmentsTunnels(device string) (bool, error) { return link.SegmentsTunnels(device) }
+
 // OpenDatapath brings up the kernel datapath. It tries first and asks why
 // only after a failure.
 func (Linux) OpenDatapath(ctx context.Context, o DatapathOptions) (datapath.Datapath, string, error) {
