@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -52,13 +51,13 @@ func guard(fn func() error) (err error) {
 }
 
 // newLab builds a lab of two hosts, each the other's only neighbour.
-func newLab(tb *labTB) (lab *linktest.Lab, err error) {
+func newLab(tb *labTB, mtu int) (lab *linktest.Lab, err error) {
 	err = guard(func() error {
-		lab = linktest.New(tb, linktest.Options{Hosts: 2})
+		lab = linktest.New(tb, linktest.Options{Hosts: 2, MTU: mtu})
 		return nil
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lab of %s: %w", tb.name, err))
+		return nil, fmt.Errorf("lab of %s: %w", tb.name, err)
 	}
 	return lab, nil
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ovlnet/ovl/bench/contender"
 )
 
 // options are what the command line says.
@@ -18,8 +20,10 @@ type options struct {
 	rounds   int
 	duration time.Duration
 	out      string
-	ovlctl   string
 	clean    bool
+	// quick leaves out what is not needed for a first impression.
+	quick      bool
+	contenders contender.Options
 	// only are the names of the scenarios to measure; empty for all.
 	only []string
 }
@@ -29,11 +33,12 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender")
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes")
 	flag.StringVar(&o.out, "out", "bench/out", "folder for the JSON report")
-	flag.StringVar(&o.ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
+	flag.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
 	flag.Func("only", "measure these `scenarios`, separated by commas: "+strings.Join(scenarioNames(), ", "), func(s string) error {
 		o.only = strings.Split(s, ",")
 		return validateScenarios(o.only)
 	})
+	flag.BoolVar(&o.quick, "quick", false, "measure the most telling scenarios only, in a few minutes")
 	flag.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
 	flag.Parse()
 	if err := o.main(); err != nil {
@@ -53,28 +58,28 @@ func (o options) main() error {
 		return errors.New("network namespaces need root")
 	}
 	var err error
-	if o.ovlctl, err = filepath.Abs(o.ovlctl); err != nil {
+	if o.contenders.Ovlctl, err = filepath.Abs(o.contenders.Ovlctl); err != nil {
 		return fmt.Errorf("ovlctl: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if o.clean {
-		return removeLeftovers(ctx, o)
+		return contender.RemoveLeftovers(ctx, o.contenders)
 	}
-	if err := checkLeftovers(); err != nil {
+	if err := contender.CheckLeftovers(); err != nil {
 		return err
 	}
-	report, err := run(ctx, o, os.Stderr)
+	r, err := run(ctx, o, os.Stderr)
 	if ctx.Err() != nil {
 		return errors.New("interrupted; everything is taken down")
 	}
 	if err != nil {
 		return err
 	}
-	if err := report.print(os.Stdout); err != nil {
+	if err := r.Print(os.Stdout); err != nil {
 		return err
 	}
-	path, err := report.write(o.out)
+	path, err := r.Write(o.out)
 	if err != nil {
 		return err
 	}

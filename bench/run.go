@@ -7,124 +7,173 @@ import (
 	"io"
 	"time"
 
-	"github.com/ovlnet/ovl/datapath/link/linktest"
+	"github.com/ovlnet/ovl/bench/measure"
+	"github.com/ovlnet/ovl/bench/report"
 )
 
-// stand is a contender that is set up.
+// stand is a contender with its lab.
 type stand struct {
-	contender Contender
-	tb        *labTB
-	lab       *linktest.Lab
-	pair      Pair
+	Subject
+	tb *labTB
+	// ready is set once the pair reaches each other; noOffload is how the
+	// underlay is set at present.
+	ready, noOffload bool
 }
 
 // teardownTime bounds the end of one contender, which Ctrl-C does not cut
 // short.
-const teardownTime = 20 * time.Second
+const teardownTime = 30 * time.Second
 
 // run measures and returns the report. Nothing of the contenders is left when
 // it returns.
-func run(ctx context.Context, o options, progress io.Writer) (r Report, err error) {
-	r = newReport(o)
+func run(ctx context.Context, o options, progress io.Writer) (*report.Report, error) {
+	r := report.New(o.rounds, o.duration)
+	for _, s := range stages(o) {
+		if err := s.run(ctx, o, r, progress); err != nil {
+			return nil, err
+		}
+	}
+	r.Summarize()
+	return r, nil
+}
+
+// run sets the stage's contenders up, measures, and takes them down again.
+func (stage Stage) run(ctx context.Context, o options, r *report.Report, progress io.Writer) (err error) {
 	var stands []*stand
 	defer func() {
 		for _, s := range stands {
 			err = errors.Join(err, s.tearDown(ctx))
 		}
 	}()
-	for _, c := range contenders(o) {
-		fmt.Fprintf(progress, "setting up %s\n", c.Name())
-		s, err := setUp(ctx, c, progress)
+	for _, c := range stage.Contenders {
+		fmt.Fprintf(progress, "%s: setting up %s\n", stage.Name, c.Name())
+		s := &stand{Subject: Subject{Contender: c}, tb: &labTB{name: c.Name(), log: progress}}
 		stands = append(stands, s)
+		err := s.setUp(ctx, stage.MTU)
 		if ctx.Err() != nil {
-			return r, ctx.Err()
+			return ctx.Err()
 		}
 		if err != nil {
 			fmt.Fprintf(progress, "%s is not run: %v\n", c.Name(), err)
 			r.NotRun[c.Name()] = err.Error()
-			continue
 		}
-		r.Contenders = append(r.Contenders, c.Name())
+	}
+	looks := make([]*look, len(stage.Scenarios))
+	for i, s := range stage.Scenarios {
+		looks[i] = newLook(s, stage.Baseline)
+		r.Figures = append(r.Figures, looks[i].figures...)
 	}
 	for round := range o.rounds {
-		for i := range r.Scenarios {
-			if err := r.Scenarios[i].measure(ctx, o, running(stands), func(contender string, v float64) {
-				fmt.Fprintf(progress, "round %d/%d  %-15s %-10s %8.1f %s\n",
-					round+1, o.rounds, r.Scenarios[i].Name, contender, v, r.Scenarios[i].Unit)
+		for _, l := range looks {
+			if err := l.measure(ctx, o, stands, func(s *stand, result string) {
+				fmt.Fprintf(progress, "%s %d/%d  %-15s %-10s %s\n",
+					stage.Name, round+1, o.rounds, l.scenario.Name, s.Contender.Name(), result)
 			}); err != nil {
-				return r, err
+				return err
 			}
 		}
 	}
-	r.summarize()
-	return r, nil
+	return nil
 }
 
-// setUp builds a contender. The stand is to be torn down also if that fails.
-func setUp(ctx context.Context, c Contender, log io.Writer) (*stand, error) {
-	s := &stand{contender: c, tb: &labTB{name: c.Name(), log: log}}
-	lab, err := newLab(s.tb)
+// setUp builds the contender in a lab. The stand is to be torn down also if
+// that fails.
+func (s *stand) setUp(ctx context.Context, mtu int) error {
+	lab, err := newLab(s.tb, mtu)
 	if err != nil {
-		return s, err
+		return err
 	}
+	s.Lab = lab
 	err = guard(func() error {
-		s.pair, err = c.Setup(ctx, lab)
+		s.Pair, err = s.Contender.Setup(ctx, lab)
 		return err
 	})
 	if err != nil {
-		return s, err
+		return err
 	}
-	if err := waitReachable(ctx, s.pair); err != nil {
-		return s, err
+	if err := measure.WaitReachable(ctx, s.Pair); err != nil {
+		return err
 	}
-	s.lab = lab // it takes part from now on
-	return s, nil
+	s.ready = true
+	return nil
 }
 
 func (s *stand) tearDown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), teardownTime)
 	defer cancel()
-	err := s.contender.Teardown(ctx)
+	err := s.Contender.Teardown(ctx)
 	s.tb.close()
 	if err != nil {
-		return fmt.Errorf("tear down %s: %w", s.contender.Name(), err)
+		return fmt.Errorf("tear down %s: %w", s.Contender.Name(), err)
 	}
 	return nil
 }
 
-// running returns the stands that were set up.
-func running(all []*stand) []*stand {
-	var out []*stand
-	for _, s := range all {
-		if s.lab != nil {
-			out = append(out, s)
-		}
+// look is a scenario with the figures that it fills.
+type look struct {
+	scenario Scenario
+	figures  []*report.Figure
+}
+
+func newLook(s Scenario, baseline string) *look {
+	l := &look{scenario: s}
+	for _, f := range s.Figures {
+		l.figures = append(l.figures, &report.Figure{
+			Name: f.Name, Title: f.Title, Unit: f.Unit, LowerIsBetter: f.LowerIsBetter, Baseline: baseline,
+		})
 	}
-	return out
+	return l
 }
 
 // settle is how long a contender has to follow a change of the underlay's
 // features, before any of them is measured.
 const settle = 2 * time.Second
 
-// measure takes one figure of each contender: a round's part.
-func (r *ScenarioReport) measure(ctx context.Context, o options, stands []*stand, tell func(string, float64)) error {
+// measure looks at each contender once: a round's part. A contender that
+// cannot be measured leaves the scenario for good; the others go on.
+func (l *look) measure(ctx context.Context, o options, stands []*stand, tell func(*stand, string)) error {
+	changed := false
 	for _, s := range stands {
-		if err := s.lab.SetSegmentationOffload(ctx, !r.scenario.NoOffload); err != nil {
+		if !s.ready || s.noOffload == l.scenario.NoOffload {
+			continue
+		}
+		if err := s.Lab.SetSegmentationOffload(ctx, !l.scenario.NoOffload); err != nil {
+			return err
+		}
+		s.noOffload = l.scenario.NoOffload
+		changed = true
+	}
+	if changed {
+		if err := measure.Sleep(ctx, settle); err != nil {
 			return err
 		}
 	}
-	if err := sleep(ctx, settle); err != nil {
-		return err
-	}
 	for _, s := range stands {
-		name := s.contender.Name()
-		v, err := r.scenario.Measure(ctx, s.pair, r.scenario.duration(o.duration))
-		if err := errors.Join(ctx.Err(), err); err != nil {
-			return fmt.Errorf("%s of %s: %w", r.Name, name, err)
+		name := s.Contender.Name()
+		if _, failed := l.figures[0].Failed[name]; failed || !s.ready {
+			continue
 		}
-		r.Values[name] = append(r.Values[name], v)
-		tell(name, v)
+		values, err := l.scenario.Measure(ctx, s.Subject, l.scenario.duration(o.duration))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		result := ""
+		for i, f := range l.scenario.Figures {
+			v, ok := values[f.Value]
+			if err == nil && !ok {
+				return fmt.Errorf("scenario %s yields no %s", l.scenario.Name, f.Value)
+			}
+			if err != nil {
+				l.figures[i].Fail(name, err.Error())
+				result = err.Error()
+				continue
+			}
+			l.figures[i].Add(name, v)
+			if i == 0 {
+				result = fmt.Sprintf("%8.1f %s", v, f.Unit)
+			}
+		}
+		tell(s, result)
 	}
 	return nil
 }

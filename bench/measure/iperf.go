@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"context"
@@ -11,9 +11,20 @@ import (
 
 const iperfPort = 5201
 
-// tcpThroughput sends one TCP stream with iperf3 and returns what the
-// receiver got, in Gbit/s.
-func tcpThroughput(ctx context.Context, p Pair, d time.Duration) (float64, error) {
+// TCP sends that many TCP streams with iperf3. Values: "rate", what the
+// receiver got in Gbit/s.
+func TCP(streams int) Func {
+	return func(ctx context.Context, p Pair, d time.Duration) (Values, error) {
+		rate, err := iperf(ctx, p, d, "--parallel", strconv.Itoa(streams))
+		if err != nil {
+			return nil, err
+		}
+		return Values{"rate": rate / 1e9}, nil
+	}
+}
+
+// iperf runs iperf3 at both ends and returns what the receiver got, in bit/s.
+func iperf(ctx context.Context, p Pair, d time.Duration, args ...string) (float64, error) {
 	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--bind", p.Server.Addr.String(), "--affinity", lastCPU())
 	if err != nil {
 		return 0, err
@@ -27,13 +38,14 @@ func tcpThroughput(ctx context.Context, p Pair, d time.Duration) (float64, error
 	seconds := max(1, int(d.Seconds()))
 	// Cubic, the kernel's own choice: a machine may be set to bbr, which paces
 	// what it sends, and then its timers are measured beside the path.
-	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", p.Server.Addr.String(),
-		"--time", strconv.Itoa(seconds), "--omit", "1", "--affinity", "0", "--congestion", "cubic")
+	args = append([]string{"--json", "--client", p.Server.Addr.String(), "--time", strconv.Itoa(seconds),
+		"--omit", "1", "--affinity", "0", "--congestion", "cubic"}, args...)
+	out, err := output(ctx, p.Client, "iperf3", args...)
 	rate, parseErr := parseIperf(out)
 	if parseErr != nil {
 		return 0, errors.Join(parseErr, err)
 	}
-	return rate / 1e9, nil
+	return rate, nil
 }
 
 // parseIperf returns the receiver's bits per second from iperf3's JSON.

@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -27,7 +28,7 @@ const (
 
 func (kernelVXLAN) Name() string { return "vxlan" }
 
-func (kernelVXLAN) Setup(_ context.Context, lab *linktest.Lab) (Pair, error) {
+func (kernelVXLAN) Setup(_ context.Context, lab *linktest.Lab) (measure.Pair, error) {
 	var ends [2]vxlanEnd
 	for i := range ends {
 		ends[i] = vxlanEnd{
@@ -39,10 +40,10 @@ func (kernelVXLAN) Setup(_ context.Context, lab *linktest.Lab) (Pair, error) {
 	}
 	for i, end := range ends {
 		if err := end.build(ends[1-i]); err != nil {
-			return Pair{}, fmt.Errorf("host %d: %w", i+1, err)
+			return measure.Pair{}, fmt.Errorf("host %d: %w", i+1, err)
 		}
 	}
-	return Pair{Client: ends[0].offer(), Server: ends[1].offer()}, nil
+	return measure.Pair{Client: ends[0].offer(), Server: ends[1].offer()}, nil
 }
 
 func (kernelVXLAN) Teardown(context.Context) error { return nil }
@@ -55,7 +56,9 @@ type vxlanEnd struct {
 	addr     netip.Addr
 }
 
-func (e vxlanEnd) offer() Endpoint { return Endpoint{Namespace: e.endpoint, Addr: e.addr} }
+func (e vxlanEnd) offer() measure.Endpoint {
+	return measure.Endpoint{Namespace: e.endpoint, Addr: e.addr}
+}
 
 // build makes bridge, vxlan device and endpoint, and the entries by which they
 // find peer.

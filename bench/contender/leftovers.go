@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"context"
@@ -33,9 +33,9 @@ const logPrefix = "/run/ovlbench-"
 
 func logFolder(pid int) string { return logPrefix + strconv.Itoa(pid) }
 
-// checkLeftovers returns an error if an earlier bench was killed and left
+// CheckLeftovers returns an error if an earlier bench was killed and left
 // something, or another one is running: figures would not be worth much.
-func checkLeftovers() error {
+func CheckLeftovers() error {
 	var left []string
 	spaces, err := linktest.Leftovers()
 	if err != nil {
@@ -55,8 +55,8 @@ func checkLeftovers() error {
 	return fmt.Errorf("another benchmark runs or was killed: %s; `bin/bench -clean` removes what a killed one left", strings.Join(left, ", "))
 }
 
-// removeLeftovers takes down what killed benches left.
-func removeLeftovers(ctx context.Context, o options) error {
+// RemoveLeftovers takes down what killed benches left.
+func RemoveLeftovers(ctx context.Context, o Options) error {
 	var errs []error
 	for _, instance := range instances() {
 		if alive(instancePID(instance)) {
@@ -102,8 +102,8 @@ func killInside(ctx context.Context, ns *linktest.Namespace) error {
 
 // removeInstance ends an agent that outlived its bench and removes what it
 // left, inside the namespace it ran in as long as that exists.
-func removeInstance(ctx context.Context, o options, instance string) error {
-	down := []string{o.ovlctl, "--instance", instance, "down", "--force"}
+func removeInstance(ctx context.Context, o Options, instance string) error {
+	down := []string{o.Ovlctl, "--instance", instance, "down", "--force"}
 	pid, host, _ := strings.Cut(strings.TrimPrefix(instance, instancePrefix), "-")
 	// The pattern is well-formed, and its matches are bench's own labs.
 	spaces, _ := filepath.Glob(fmt.Sprintf("/run/netns/ovllab-%s-*-h%s", pid, host))

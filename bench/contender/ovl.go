@@ -1,4 +1,4 @@
-package main
+package contender
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -40,14 +41,14 @@ const ovlNetwork = "bench"
 
 func (*ovl) Name() string { return "ovl" }
 
-func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (Pair, error) {
+func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error) {
 	_, err := os.Stat(o.binary)
 	if err != nil {
-		return Pair{}, err
+		return measure.Pair{}, err
 	}
 	o.logs = logFolder(os.Getpid())
 	if err := os.Mkdir(o.logs, 0o700); err != nil {
-		return Pair{}, err
+		return measure.Pair{}, err
 	}
 	var join []string
 	for i, h := range lab.Hosts {
@@ -55,31 +56,31 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (Pair, error) {
 		a.log = filepath.Join(o.logs, a.instance+".log")
 		o.agents = append(o.agents, a)
 		if err := a.start(ctx, join...); err != nil {
-			return Pair{}, fmt.Errorf("agent %d: %w", i+1, err)
+			return measure.Pair{}, fmt.Errorf("agent %d: %w", i+1, err)
 		}
 		if i == 0 {
 			token, err := a.ctl(ctx, "token", "create")
 			if err != nil {
-				return Pair{}, err
+				return measure.Pair{}, err
 			}
 			join = []string{"--join", h.Addr.String(), "--token", strings.TrimSpace(string(token))}
 		}
 	}
 	for _, a := range o.agents {
 		if err := a.waitPeers(ctx, len(lab.Hosts)-1); err != nil {
-			return Pair{}, err
+			return measure.Pair{}, err
 		}
 	}
 	if _, err := o.agents[0].ctl(ctx, "network", "create", ovlNetwork); err != nil {
-		return Pair{}, err
+		return measure.Pair{}, err
 	}
-	var ends [2]Endpoint
+	var ends [2]measure.Endpoint
 	for i, a := range o.agents {
 		if ends[i], err = a.attach(ctx, lab.Endpoint(fmt.Sprintf("ovl%d", i+1))); err != nil {
-			return Pair{}, err
+			return measure.Pair{}, err
 		}
 	}
-	return Pair{Client: ends[0], Server: ends[1]}, nil
+	return measure.Pair{Client: ends[0], Server: ends[1]}, nil
 }
 
 func (o *ovl) Teardown(ctx context.Context) error {
@@ -131,16 +132,16 @@ func (a *agent) waitPeers(ctx context.Context, n int) error {
 }
 
 // attach puts a namespace on the network.
-func (a *agent) attach(ctx context.Context, ns *linktest.Namespace) (Endpoint, error) {
+func (a *agent) attach(ctx context.Context, ns *linktest.Namespace) (measure.Endpoint, error) {
 	out, err := a.ctl(ctx, "attach", ovlNetwork, "--netns", ns.Name, "-o", "json")
 	if err != nil {
-		return Endpoint{}, err
+		return measure.Endpoint{}, err
 	}
 	var e struct{ Addresses []netip.Prefix }
 	if err := json.Unmarshal(out, &e); err != nil || len(e.Addresses) == 0 {
-		return Endpoint{}, fmt.Errorf("attach printed no addresses: %s", out)
+		return measure.Endpoint{}, fmt.Errorf("attach printed no addresses: %s", out)
 	}
-	return Endpoint{Namespace: ns, Addr: e.Addresses[0].Addr()}, nil
+	return measure.Endpoint{Namespace: ns, Addr: e.Addresses[0].Addr()}, nil
 }
 
 // ctl asks the agent and returns what ovlctl prints.
@@ -163,7 +164,7 @@ func (a *agent) poll(ctx context.Context, done func([]byte) bool, args ...string
 		if err == nil && done(out) {
 			return nil
 		}
-		if sleep(ctx, 50*time.Millisecond) != nil {
+		if measure.Sleep(ctx, 50*time.Millisecond) != nil {
 			return errors.Join(fmt.Errorf("waiting for ovlctl %s: %w", args[0], ctx.Err()), err, a.lastWords())
 		}
 	}

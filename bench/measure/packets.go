@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"context"
@@ -18,15 +18,26 @@ const packetPort = 9000
 // warmUp is how long packets flow before they are counted.
 const warmUp = 200 * time.Millisecond
 
-// packetRate sends small UDP packets as fast as one CPU can and returns how
-// many a second a program on the other side received, in thousands.
+// Packets sends UDP packets of size bytes of payload as fast as one CPU can.
+// Values: "rate", how many a second a program on the other side received, in
+// thousands.
 //
 // The sender hands the kernel 64 packets a call. With hosts that are
 // namespaces, the path up to the receiver's socket runs on the sender's CPU,
 // so the rate is what the path leaves of it. The receiver runs on another one
 // and looks every 100 µs instead of being woken: waking it would cost the
 // sender more than some of the paths do.
-func packetRate(ctx context.Context, p Pair, d time.Duration) (float64, error) {
+func Packets(size int) Func {
+	return func(ctx context.Context, p Pair, d time.Duration) (Values, error) {
+		rate, err := packetRate(ctx, p, d, size)
+		if err != nil {
+			return nil, err
+		}
+		return Values{"rate": rate / 1e3}, nil
+	}
+}
+
+func packetRate(ctx context.Context, p Pair, d time.Duration, size int) (float64, error) {
 	server := netip.AddrPortFrom(p.Server.Addr, packetPort)
 	rx, err := udpSocket(p.Server, func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20); err != nil {
@@ -48,9 +59,9 @@ func packetRate(ctx context.Context, p Pair, d time.Duration) (float64, error) {
 	var sendErr, receiveErr error
 	var stop atomic.Bool
 	var threads sync.WaitGroup
-	threads.Go(func() { sendErr = onCPU(0, func() error { return flood(tx, &stop) }) })
+	threads.Go(func() { sendErr = onCPU(0, func() error { return flood(tx, size, &stop) }) })
 	threads.Go(func() {
-		receiveErr = onCPU(runtime.NumCPU()-1, func() error { return drain(rx, &received, &stop) })
+		receiveErr = onCPU(runtime.NumCPU()-1, func() error { return drain(rx, size, &received, &stop) })
 	})
 
 	rate, err := observe(ctx, &received, d)
@@ -62,24 +73,24 @@ func packetRate(ctx context.Context, p Pair, d time.Duration) (float64, error) {
 	if rate == 0 {
 		return 0, errors.New("no packet was received")
 	}
-	return rate / 1e3, nil
+	return rate, nil
 }
 
 // observe returns how fast the counter grows, a second, once warm.
 func observe(ctx context.Context, counter *atomic.Uint64, d time.Duration) (float64, error) {
-	if err := sleep(ctx, warmUp); err != nil {
+	if err := Sleep(ctx, warmUp); err != nil {
 		return 0, err
 	}
 	from, start := counter.Load(), time.Now()
-	if err := sleep(ctx, d); err != nil {
+	if err := Sleep(ctx, d); err != nil {
 		return 0, err
 	}
 	return float64(counter.Load()-from) / time.Since(start).Seconds(), nil
 }
 
 // flood sends until stop.
-func flood(fd int, stop *atomic.Bool) error {
-	m := newMessages(smallPayload)
+func flood(fd, size int, stop *atomic.Bool) error {
+	m := newMessages(size)
 	for !stop.Load() {
 		// A full queue on the way is what a flood is for.
 		if _, err := m.send(fd); err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
@@ -90,8 +101,8 @@ func flood(fd int, stop *atomic.Bool) error {
 }
 
 // drain counts what arrives until stop.
-func drain(fd int, received *atomic.Uint64, stop *atomic.Bool) error {
-	m := newMessages(smallPayload)
+func drain(fd, size int, received *atomic.Uint64, stop *atomic.Bool) error {
+	m := newMessages(size)
 	pause := unix.Timespec{Nsec: 100_000}
 	for !stop.Load() {
 		n, err := m.receive(fd)
@@ -105,57 +116,4 @@ func drain(fd int, received *atomic.Uint64, stop *atomic.Bool) error {
 		}
 	}
 	return nil
-}
-
-// udpSocket opens a socket at e and prepares it there.
-func udpSocket(e Endpoint, prepare func(fd int) error) (fd int, err error) {
-	return socketAt(e, unix.SOCK_DGRAM, unix.IPPROTO_UDP, prepare)
-}
-
-// socketAt opens an IPv4 socket that belongs to e's namespace.
-func socketAt(e Endpoint, kind, protocol int, prepare func(fd int) error) (fd int, err error) {
-	err = e.Namespace.Do(func() error {
-		var err error
-		if fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, protocol); err != nil {
-			return fmt.Errorf("socket: %w", err)
-		}
-		if err := prepare(fd); err != nil {
-			unix.Close(fd)
-			return fmt.Errorf("socket of %s: %w", e.Addr, err)
-		}
-		return nil
-	})
-	return fd, err
-}
-
-func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
-	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
-}
-
-// onCPU runs fn on that CPU, on a thread that nothing else will run on.
-func onCPU(cpu int, fn func() error) error {
-	done := make(chan error)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and its
-		// affinity with it.
-		runtime.LockOSThread()
-		var set unix.CPUSet
-		set.Set(cpu)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			done <- fmt.Errorf("run on CPU %d: %w", cpu, err)
-			return
-		}
-		done <- fn()
-	}()
-	return <-done
-}
-
-// sleep returns after d, or early with ctx's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

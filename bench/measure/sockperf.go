@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"context"
@@ -11,27 +11,26 @@ import (
 
 const sockperfPort = 11111
 
-// sockperfRoundTrip returns the median time in µs that a UDP message takes
-// from one program to another and back: the path, and the waking up of two
-// programs.
-func sockperfRoundTrip(ctx context.Context, p Pair, d time.Duration) (float64, error) {
+// UDPRoundTrip sends a UDP message from one program to another and back: the
+// path, and the waking up of two programs. Values: "p50", the median in µs.
+func UDPRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error) {
 	addr, port := p.Server.Addr.String(), strconv.Itoa(sockperfPort)
 	server, err := start(ctx, p.Server, "taskset", "-c", lastCPU(), "sockperf", "server", "-i", addr, "-p", port)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer server.stop()
 	if err := waitListening(ctx, p.Server, "udp", sockperfPort); err != nil {
-		return 0, err
+		return nil, err
 	}
 	seconds := max(1, int(d.Seconds()))
 	out, err := output(ctx, p.Client, "taskset", "-c", "0", "sockperf", "ping-pong", "--full-rtt",
 		"-i", addr, "-p", port, "-t", strconv.Itoa(seconds))
 	median, parseErr := parseSockperf(out)
 	if parseErr != nil {
-		return 0, errors.Join(parseErr, err)
+		return nil, errors.Join(parseErr, err)
 	}
-	return median, nil
+	return Values{"p50": median}, nil
 }
 
 var sockperfMedian = regexp.MustCompile(`percentile 50\.000 =\s+([0-9.]+)`)

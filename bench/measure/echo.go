@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"context"
@@ -24,13 +24,14 @@ const (
 // maxLost is how many echoes in a row may stay unanswered.
 const maxLost = 3
 
-// echoRoundTrip returns the median time in µs from before an ICMP echo request
-// is handed to the kernel until its reply is read. The other side's kernel
-// answers, so it is the path that is measured, with no program to wake there.
-func echoRoundTrip(ctx context.Context, p Pair, d time.Duration) (float64, error) {
+// EchoRoundTrip takes the time from before an ICMP echo request is handed to
+// the kernel until its reply is read. The other side's kernel answers, so it
+// is the path that is measured, with no program to wake there. Values: "p50",
+// the median in µs.
+func EchoRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error) {
 	e, err := newEcho(p)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer e.close()
 	var times []float64
@@ -45,19 +46,19 @@ func echoRoundTrip(ctx context.Context, p Pair, d time.Duration) (float64, error
 		return ctx.Err()
 	})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	// The first ones fill caches: a tenth is left out.
 	times = times[len(times)/10:]
 	slices.Sort(times)
-	return middle(times), nil
+	return Values{"p50": percentile(times, 50)}, nil
 }
 
 // patience is how long a pair may take until its first echo is answered.
 const patience = 3 * time.Second
 
-// waitReachable returns when the server of a pair answers an echo.
-func waitReachable(ctx context.Context, p Pair) error {
+// WaitReachable returns when the server of a pair answers an echo.
+func WaitReachable(ctx context.Context, p Pair) error {
 	e, err := newEcho(p)
 	if err != nil {
 		return err

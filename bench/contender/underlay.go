@@ -1,8 +1,9 @@
-package main
+package contender
 
 import (
 	"context"
 
+	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -12,11 +13,11 @@ type underlay struct{}
 
 func (underlay) Name() string { return "underlay" }
 
-func (underlay) Setup(_ context.Context, lab *linktest.Lab) (Pair, error) {
-	end := func(i int) Endpoint {
-		return Endpoint{Namespace: lab.Hosts[i].Namespace, Addr: lab.Hosts[i].Addr}
+func (underlay) Setup(_ context.Context, lab *linktest.Lab) (measure.Pair, error) {
+	end := func(i int) measure.Endpoint {
+		return measure.Endpoint{Namespace: lab.Hosts[i].Namespace, Addr: lab.Hosts[i].Addr}
 	}
-	return Pair{Client: end(0), Server: end(1)}, nil
+	return measure.Pair{Client: end(0), Server: end(1)}, nil
 }
 
 func (underlay) Teardown(context.Context) error { return nil }

@@ -1,4 +1,4 @@
-package main
+package measure
 
 import (
 	"encoding/binary"
@@ -63,21 +63,6 @@ func TestEchoIsValid(t *testing.T) {
 	} {
 		if e.isReply(change(append([]byte(nil), reply...))) {
 			t.Errorf("%s is taken for the reply", name)
-		}
-	}
-}
-
-func TestInstanceNames(t *testing.T) {
-	name := instanceName(4194303, 2)
-	if len(name) > 15 {
-		t.Errorf("%s is longer than an instance's name may be", name)
-	}
-	if pid := instancePID(name); pid != 4194303 {
-		t.Errorf("instancePID(%s) = %d", name, pid)
-	}
-	for _, other := range []string{"bench", "benchmark", "h1", ""} {
-		if pid := instancePID(other); pid != 0 {
-			t.Errorf("instancePID(%q) = %d: not one of bench's", other, pid)
 		}
 	}
 }

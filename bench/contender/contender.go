@@ -1,0 +1,67 @@
+// Package contender sets up what is measured: ovl, and what its users would
+// pick instead. Each contender is a file, or a few that begin with its name,
+// and builds in a lab of its own; all of them build the real thing and answer
+// one small interface.
+//
+// What a contender leaves outside of its lab's namespaces, should the
+// benchmark be killed, is found by Leftovers (leftovers.go).
+package contender
+
+import (
+	"context"
+
+	"github.com/ovlnet/ovl/bench/measure"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// Contender is one way to join endpoints on two hosts.
+type Contender interface {
+	// Name is one word; it is the contender's key in the JSON report.
+	Name() string
+	// Setup builds whatever makes two endpoints in lab reach each other, one
+	// on each host, both ways, and returns when they do. The lab's hosts are
+	// this contender's alone. An error says why it cannot run here.
+	Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error)
+	// Teardown ends what Setup started outside of the lab's namespaces, also
+	// after a Setup that failed half-way. The lab is closed by the caller.
+	Teardown(ctx context.Context) error
+}
+
+// Attacher is a Contender that puts endpoints on a network while it runs.
+type Attacher interface {
+	Contender
+	// Attach adds an endpoint on the second host, by the means that its
+	// users have, and returns as soon as these have returned; a packet may
+	// not yet get through. The caller calls detach, also if Attach has
+	// failed, unless that is nil.
+	Attach(ctx context.Context, lab *linktest.Lab) (e measure.Endpoint, detach func(context.Context) error, err error)
+}
+
+// Footprint is a Contender that can tell what memory it takes on its first
+// host, in bytes: that of its processes, and that of its tables in the kernel.
+type Footprint interface {
+	Contender
+	Memory(ctx context.Context) (processes, tables uint64, err error)
+}
+
+// Options say what to set up.
+type Options struct {
+	// Ovlctl is the path of the ovlctl to measure.
+	Ovlctl string
+	// Remotes is how many remote endpoints the tables hold beside those that
+	// are measured.
+	Remotes int
+}
+
+// Baseline is the contender that ratios are taken against.
+const Baseline = "vxlan"
+
+// All returns every contender, in the order in which a round goes through
+// them.
+func All(o Options) []Contender {
+	return []Contender{
+		underlay{},
+		kernelVXLAN{},
+		&ovl{binary: o.Ovlctl},
+	}
+}

@@ -1,0 +1,45 @@
+package contender
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
+
+func TestLeftoversOfAKilledBench(t *testing.T) {
+	linktest.NeedRoot(t)
+	const dead = 1<<22 + 1 // above any PID
+	dir := "/run/ovl-" + instanceName(dead, 1)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(dir) })
+	if err := CheckLeftovers(); err == nil || !strings.Contains(err.Error(), instanceName(dead, 1)) {
+		t.Errorf("the leftover is not named: %v", err)
+	}
+	if err := removeInstance(t.Context(), Options{Ovlctl: "/nonexistent"}, instanceName(dead, 1)); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+func TestInstanceNames(t *testing.T) {
+	name := instanceName(4194303, 2)
+	if len(name) > 15 {
+		t.Errorf("%s is longer than an instance's name may be", name)
+	}
+	if pid := instancePID(name); pid != 4194303 {
+		t.Errorf("instancePID(%s) = %d", name, pid)
+	}
+	for _, other := range []string{"bench", "benchmark", "h1", ""} {
+		if pid := instancePID(other); pid != 0 {
+			t.Errorf("instancePID(%q) = %d: not one of bench's", other, pid)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+// Package measure looks at what lies between two endpoints: how much goes
+// through, how many packets, how long a message takes, and what that costs.
+// Programs that people trust do it where there is one (iperf.go, sockperf.go);
+// where none of them is fast or exact enough, a socket of our own does
+// (packets.go, echo.go). A way of measuring is a file of its own.
+package measure
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// Endpoint is where a measuring program runs.
+type Endpoint struct {
+	Namespace *linktest.Namespace
+	Addr      netip.Addr
+}
+
+// Pair is the two ends of a measurement. The client sends, or asks.
+type Pair struct {
+	Client, Server Endpoint
+}
+
+// Sleep returns after d, or early with ctx's error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// Func looks at a pair for d and returns what it saw.
+type Func func(ctx context.Context, p Pair, d time.Duration) (Values, error)
+
+// Values are the figures of one look, by the names that the function's comment
+// gives them.
+type Values map[string]float64

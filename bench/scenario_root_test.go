@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/ovlnet/ovl/bench/contender"
+	"github.com/ovlnet/ovl/bench/measure"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
+
+// Every scenario gives a plausible figure over each contender that needs
+// nothing but the kernel.
+func TestMeasure(t *testing.T) {
+	linktest.NeedRoot(t)
+	for _, c := range contender.All(contender.Options{}) {
+		if c.Name() != "underlay" && c.Name() != contender.Baseline {
+			continue
+		}
+		t.Run(c.Name(), func(t *testing.T) {
+			lab := linktest.New(t, linktest.Options{Hosts: 2})
+			pair, err := c.Setup(t.Context(), lab)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := measure.WaitReachable(t.Context(), pair); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range pairScenarios {
+				if err := lab.SetSegmentationOffload(t.Context(), !s.NoOffload); err != nil {
+					t.Fatal(err)
+				}
+				values, err := s.Measure(t.Context(), Subject{Contender: c, Lab: lab, Pair: pair}, s.duration(time.Second))
+				if errors.Is(err, errNotApplicable) {
+					continue
+				}
+				if err != nil {
+					t.Errorf("%s: %v", s.Name, err)
+				}
+				for _, f := range s.Figures {
+					if v := values[f.Value]; v <= 0 {
+						t.Errorf("%s: %s is %v %s", s.Name, f.Value, v, f.Unit)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A measurement that is cut short ends soon, and leaves no program behind:
+// VerifyNoLeaks looks for those.
+func TestInterrupted(t *testing.T) {
+	linktest.NeedRoot(t)
+	lab := linktest.New(t, linktest.Options{Hosts: 2})
+	subject := Subject{Lab: lab, Pair: measure.Pair{
+		Client: measure.Endpoint{Namespace: lab.Hosts[0].Namespace, Addr: lab.Hosts[0].Addr},
+		Server: measure.Endpoint{Namespace: lab.Hosts[1].Namespace, Addr: lab.Hosts[1].Addr},
+	}}
+	for _, s := range pairScenarios {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		start := time.Now()
+		_, err := s.Measure(ctx, subject, 20*time.Second)
+		cancel()
+		if err == nil {
+			t.Errorf("%s: no error", s.Name)
+		}
+		if took := time.Since(start); took > 4*time.Second {
+			t.Errorf("%s ended only after %v", s.Name, took)
+		}
+	}
+}

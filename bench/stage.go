@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/ovlnet/ovl/bench/contender"
+)
+
+// Stage is a part of the run: contenders that stand side by side, and what is
+// measured of them. One stage is taken down before the next is set up.
+type Stage struct {
+	Name string
+	// MTU is the underlay's, in bytes.
+	MTU        int
+	Contenders []contender.Contender
+	// Baseline is the contender that ratios are taken against.
+	Baseline  string
+	Scenarios []Scenario
+}
+
+// stages returns what there is to do, in order.
+func stages(o options) []Stage {
+	all := []Stage{
+		{
+			Name:       "pair",
+			MTU:        1500,
+			Contenders: contender.All(o.contenders),
+			Baseline:   contender.Baseline,
+			Scenarios:  pairScenarios,
+		},
+	}
+	var out []Stage
+	for _, s := range all {
+		s.Scenarios = slices.DeleteFunc(slices.Clone(s.Scenarios), func(s Scenario) bool {
+			if len(o.only) > 0 {
+				return !slices.Contains(o.only, s.Name)
+			}
+			return o.quick && !s.Quick
+		})
+		if len(s.Scenarios) > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// scenarioNames returns the names of all scenarios.
+func scenarioNames() []string {
+	var out []string
+	for _, stage := range stages(options{}) {
+		for _, s := range stage.Scenarios {
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+// validateScenarios returns an error unless all names are those of scenarios.
+func validateScenarios(names []string) error {
+	for _, name := range names {
+		if !slices.Contains(scenarioNames(), name) {
+			return fmt.Errorf("there is no scenario %q", name)
+		}
+	}
+	return nil
+}
