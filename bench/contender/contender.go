@@ -61,7 +61,9 @@ const Baseline = "vxlan"
 func All(o Options) []Contender {
 	return []Contender{
 		underlay{},
+		&limit{},
 		kernelVXLAN{},
+		&external{},
 		&ovl{binary: o.Ovlctl},
 	}
 }
