@@ -3,6 +3,8 @@
 GO            ?= go
 GOLANGCI_LINT := v2.15.0
 GOTESTSUM     := v1.13.0
+# wireguard-go, which the benchmark measures; its module has no tags.
+WIREGUARD     := v0.0.0-20260522210424-ecfc5a8d5446
 # The compiler that the committed BPF objects were made with. Another one
 # makes other objects, and `make check` compares them.
 CLANG         := clang-14
@@ -87,7 +89,7 @@ demo: build bpffs ## three hosts on this machine: an overlay from nothing to ipe
 	@docs/demo.sh
 
 .PHONY: bench
-bench: build bpffs ## measure ovl beside kernel vxlan + bridge (as root; a few minutes)
+bench: build bpffs $(TOOLS)/wireguard ## measure ovl beside kernel vxlan + bridge (as root; a few minutes)
 	@.ci/need $(BENCH_PROGRAMS)
 	$(GO) build -o bin/bench ./bench
 	bin/bench
@@ -109,3 +111,8 @@ $(TOOLS)/gotestsum: $(TOOLS)/.gotestsum-$(GOTESTSUM)
 $(TOOLS)/.gotestsum-$(GOTESTSUM):
 	GOBIN=$(TOOLS) $(GO) install gotest.tools/gotestsum@$(GOTESTSUM)
 	@rm -f $(TOOLS)/.gotestsum-*; touch $@
+
+$(TOOLS)/wireguard: $(TOOLS)/.wireguard-$(WIREGUARD)
+$(TOOLS)/.wireguard-$(WIREGUARD):
+	GOBIN=$(TOOLS) $(GO) install golang.zx2c4.com/wireguard@$(WIREGUARD)
+	@rm -f $(TOOLS)/.wireguard-*; touch $@

@@ -34,6 +34,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes")
 	flag.StringVar(&o.out, "out", "bench/out", "folder for the JSON report")
 	flag.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
+	flag.StringVar(&o.contenders.Wireguard, "wireguard", "bin/tools/wireguard", "the wireguard-go to measure")
 	flag.Func("only", "measure these `scenarios`, separated by commas: "+strings.Join(scenarioNames(), ", "), func(s string) error {
 		o.only = strings.Split(s, ",")
 		return validateScenarios(o.only)
@@ -57,9 +58,12 @@ func (o options) main() error {
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root")
 	}
-	var err error
-	if o.contenders.Ovlctl, err = filepath.Abs(o.contenders.Ovlctl); err != nil {
-		return fmt.Errorf("ovlctl: %w", err)
+	for _, path := range []*string{&o.contenders.Ovlctl, &o.contenders.Wireguard} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", *path, err)
+		}
+		*path = abs
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -48,6 +48,8 @@ type Footprint interface {
 type Options struct {
 	// Ovlctl is the path of the ovlctl to measure.
 	Ovlctl string
+	// Wireguard is the path of wireguard-go.
+	Wireguard string
 	// Remotes is how many remote endpoints the tables hold beside those that
 	// are measured.
 	Remotes int
@@ -64,6 +66,7 @@ func All(o Options) []Contender {
 		&limit{},
 		kernelVXLAN{},
 		&external{},
+		&wireguard{binary: o.Wireguard},
 		&ovl{binary: o.Ovlctl},
 	}
 }

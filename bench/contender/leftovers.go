@@ -28,10 +28,16 @@ func instanceFolders(instance string) []string {
 }
 
 // logPrefix begins the path of the folder in which a bench keeps the logs of
-// its agents; its PID follows.
+// its daemons; its PID follows.
 const logPrefix = "/run/ovlbench-"
 
 func logFolder(pid int) string { return logPrefix + strconv.Itoa(pid) }
+
+// filePrefixes begin the paths of what may be left beside ovl's instances and
+// go by just being removed. The PID of the bench follows.
+func filePrefixes() []string {
+	return []string{logPrefix, wireguardSockets + "/" + wireguardPrefix}
+}
 
 // CheckLeftovers returns an error if an earlier bench was killed and left
 // something, or another one is running: figures would not be worth much.
@@ -49,6 +55,7 @@ func CheckLeftovers() error {
 			left = append(left, "instance "+instance)
 		}
 	}
+	left = append(left, files(func(pid int) bool { return pid != os.Getpid() })...)
 	if len(left) == 0 {
 		return nil
 	}
@@ -71,12 +78,9 @@ func RemoveLeftovers(ctx context.Context, o Options) error {
 		fmt.Println("removing network namespace", ns.Name)
 		errs = append(errs, killInside(ctx, ns), ns.Delete())
 	}
-	logs, _ := filepath.Glob(logPrefix + "*") // the pattern is well-formed
-	for _, dir := range logs {
-		pid, err := strconv.Atoi(strings.TrimPrefix(dir, logPrefix))
-		if err == nil && !alive(pid) {
-			errs = append(errs, os.RemoveAll(dir))
-		}
+	for _, path := range files(func(pid int) bool { return !alive(pid) }) {
+		fmt.Println("removing", path)
+		errs = append(errs, os.RemoveAll(path))
 	}
 	return errors.Join(errs...)
 }
@@ -138,7 +142,26 @@ func instances() []string {
 
 // instancePID returns the process that the name tells, 0 for other names.
 func instancePID(instance string) int {
-	digits, _, _ := strings.Cut(strings.TrimPrefix(instance, instancePrefix), "-")
+	return leadingPID(strings.TrimPrefix(instance, instancePrefix))
+}
+
+// files returns the paths below filePrefixes of those processes.
+func files(of func(pid int) bool) []string {
+	var out []string
+	for _, prefix := range filePrefixes() {
+		found, _ := filepath.Glob(prefix + "*") // the pattern is well-formed
+		for _, path := range found {
+			if pid := leadingPID(strings.TrimPrefix(path, prefix)); pid > 0 && of(pid) {
+				out = append(out, path)
+			}
+		}
+	}
+	return out
+}
+
+// leadingPID returns the number before the first dash, 0 if there is none.
+func leadingPID(s string) int {
+	digits, _, _ := strings.Cut(s, "-")
 	pid, err := strconv.Atoi(digits)
 	if err != nil {
 		return 0

@@ -2,6 +2,7 @@ package contender
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,9 +11,10 @@ import (
 
 func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
 
+const dead = 1<<22 + 1 // above any PID
+
 func TestLeftoversOfAKilledBench(t *testing.T) {
 	linktest.NeedRoot(t)
-	const dead = 1<<22 + 1 // above any PID
 	dir := "/run/ovl-" + instanceName(dead, 1)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -29,10 +31,34 @@ func TestLeftoversOfAKilledBench(t *testing.T) {
 	}
 }
 
+func TestFilesOfAKilledBench(t *testing.T) {
+	linktest.NeedRoot(t)
+	socket := (&wireguardTunnel{device: wireguardDevice(dead, 1)}).socket()
+	for _, dir := range []string{logFolder(dead), socket} { // a folder stands for the socket, too
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) })
+		if err := CheckLeftovers(); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s is not named: %v", dir, err)
+		}
+		if found := files(func(pid int) bool { return pid == dead }); !slices.Equal(found, []string{dir}) {
+			t.Errorf("found %q, not %s", found, dir)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	_ = os.Remove(wireguardSockets) // unless somebody has some there
+}
+
 func TestInstanceNames(t *testing.T) {
 	name := instanceName(4194303, 2)
 	if len(name) > 15 {
 		t.Errorf("%s is longer than an instance's name may be", name)
+	}
+	if device := wireguardDevice(4194303, 2); len(device) > 15 {
+		t.Errorf("%s is longer than a device's name may be", device)
 	}
 	if pid := instancePID(name); pid != 4194303 {
 		t.Errorf("instancePID(%s) = %d", name, pid)

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ovlnet/ovl/bench/measure"
@@ -33,7 +31,7 @@ type agent struct {
 	host     *linktest.Host
 	binary   string
 	log      string
-	process  *exec.Cmd
+	daemon   *daemon
 }
 
 // ovlNetwork is the network's name; each lab is a cluster of its own.
@@ -46,8 +44,7 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 	if err != nil {
 		return measure.Pair{}, err
 	}
-	o.logs = logFolder(os.Getpid())
-	if err := os.Mkdir(o.logs, 0o700); err != nil {
+	if o.logs, err = makeLogs(o.Name()); err != nil {
 		return measure.Pair{}, err
 	}
 	var join []string
@@ -88,27 +85,15 @@ func (o *ovl) Teardown(ctx context.Context) error {
 	for _, a := range o.agents {
 		errs = append(errs, a.stop(ctx))
 	}
-	if o.logs != "" {
-		errs = append(errs, os.RemoveAll(o.logs))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, removeLogs(o.logs))...)
 }
 
 // start runs the agent and returns when it answers.
 func (a *agent) start(ctx context.Context, join ...string) error {
-	log, err := os.Create(a.log)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	args := append([]string{"up", "--instance", a.instance, "--name", a.instance, "--datapath", "kernel",
 		"--advertise", a.host.Addr.String()}, join...)
-	// It ends by stop, not by ctx: it has to say goodbye first.
-	a.process = a.host.Command(context.WithoutCancel(ctx), a.binary, args...)
-	a.process.Stdout, a.process.Stderr = log, log
-	a.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := a.process.Start(); err != nil {
-		a.process = nil
+	var err error
+	if a.daemon, err = startDaemon(ctx, a.host, a.log, a.binary, args...); err != nil {
 		return err
 	}
 	return a.poll(ctx, func([]byte) bool { return true }, "status")
@@ -164,37 +149,17 @@ func (a *agent) poll(ctx context.Context, done func([]byte) bool, args ...string
 		if err == nil && done(out) {
 			return nil
 		}
-		if measure.Sleep(ctx, 50*time.Millisecond) != nil {
-			return errors.Join(fmt.Errorf("waiting for ovlctl %s: %w", args[0], ctx.Err()), err, a.lastWords())
+		if sleepErr := a.daemon.sleep(ctx, 50*time.Millisecond); sleepErr != nil {
+			return errors.Join(fmt.Errorf("waiting for ovlctl %s: %w", args[0], sleepErr), err, a.daemon.lastWords())
 		}
 	}
-}
-
-// lastWords is the end of the agent's log, as an error to go with another.
-func (a *agent) lastWords() error {
-	log, err := os.ReadFile(a.log)
-	if err != nil {
-		return err
-	}
-	lines := bytes.Split(bytes.TrimSpace(log), []byte("\n"))
-	return fmt.Errorf("the agent's log ends in:\n%s", bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
 }
 
 // stop takes the instance down and waits for its process.
 func (a *agent) stop(ctx context.Context) error {
 	_, err := a.ctl(ctx, "down", "--force")
-	if a.process != nil {
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_ = a.process.Wait() // `down` has said whether it went well
-		}()
-		select {
-		case <-ended:
-		case <-time.After(3 * time.Second):
-			_ = a.process.Process.Kill()
-			<-ended
-		}
+	if a.daemon != nil {
+		a.daemon.wait()
 	}
 	errs := []error{err}
 	for _, dir := range instanceFolders(a.instance) {
