@@ -82,6 +82,7 @@ func RemoveLeftovers(ctx context.Context, o Options) error {
 		fmt.Println("removing", path)
 		errs = append(errs, os.RemoveAll(path))
 	}
+	_ = os.Remove(wireguardSockets) // fails, and shall, if others have theirs there
 	return errors.Join(errs...)
 }
 
