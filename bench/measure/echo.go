@@ -26,22 +26,70 @@ const maxLost = 3
 
 // EchoRoundTrip takes the time from before an ICMP echo request is handed to
 // the kernel until its reply is read. The other side's kernel answers, so it
-// is the path that is measured, with no program to wake there. Values: "p50",
-// the median in µs.
+// is the path that is measured, with no program to wake there. Values: "p50"
+// and "p99", in µs.
 func EchoRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error) {
+	return echoes(ctx, p, d, 0)
+}
+
+const (
+	// loadBitrate is what flows beside an echo under load, in bit/s: little
+	// enough for every contender to have time left.
+	loadBitrate = 1_000_000_000
+	// loadInterval is the time from one echo under load to the next: not one
+	// that iperf3's own pacing, a millisecond, is a multiple of.
+	loadInterval = 371 * time.Microsecond
+)
+
+// LoadedEchoRoundTrip is EchoRoundTrip while a TCP stream of 1 Gbit/s goes the
+// same way from the same CPU, as through a host's only queue. An echo is due
+// at regular times, and its time is taken from then on: it may have to wait
+// until a burst of the stream is through. Were one sent when the last is
+// answered, the bursts would delay few of them. Values: those of
+// EchoRoundTrip.
+func LoadedEchoRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error) {
+	var values Values
+	rate, err := beside(ctx, p, loadBitrate, d, func(ctx context.Context, d time.Duration) (err error) {
+		values, err = echoes(ctx, p, d, loadInterval)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Less by a little is the slow start.
+	if rate < 0.8*loadBitrate {
+		return nil, fmt.Errorf("only %.2f of %.2f Gbit/s went beside the echoes: %w", rate/1e9, loadBitrate/1e9, ErrOverloaded)
+	}
+	return values, nil
+}
+
+// ErrOverloaded says that the load that was asked for did not get through.
+var ErrOverloaded = errors.New("too much load")
+
+// echoes sends one echo every interval, or one after another if that is 0.
+func echoes(ctx context.Context, p Pair, d, interval time.Duration) (Values, error) {
 	e, err := newEcho(p)
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
 	var times []float64
-	err = onCPU(0, func() error {
-		for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
-			rtt, err := e.once()
+	err = onCPU(clientCPU, func() error {
+		// Sleep as exactly as the kernel can, not to 50 µs.
+		if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("timer slack: %w", err)
+		}
+		for due, end := time.Now(), time.Now().Add(d); due.Before(end) && ctx.Err() == nil; {
+			pause(time.Until(due))
+			rtt, err := e.once(due)
 			if err != nil {
 				return err
 			}
 			times = append(times, float64(rtt.Nanoseconds())/1e3)
+			due = due.Add(interval)
+			if interval == 0 || time.Since(due) > maxLate {
+				due = time.Now()
+			}
 		}
 		return ctx.Err()
 	})
@@ -51,8 +99,12 @@ func EchoRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error)
 	// The first ones fill caches: a tenth is left out.
 	times = times[len(times)/10:]
 	slices.Sort(times)
-	return Values{"p50": percentile(times, 50)}, nil
+	return Values{"p50": percentile(times, 50), "p99": percentile(times, 99)}, nil
 }
+
+// maxLate is how long an echo may be due before those that are due are given
+// up: a path that cannot keep up would be later with each of them.
+const maxLate = 20 * time.Millisecond
 
 // patience is how long a pair may take until its first echo is answered.
 const patience = 3 * time.Second
@@ -65,7 +117,7 @@ func WaitReachable(ctx context.Context, p Pair) error {
 	}
 	defer e.close()
 	for end := time.Now().Add(patience); ; {
-		_, err := e.once()
+		_, err := e.once(time.Now())
 		if err == nil || ctx.Err() != nil || time.Now().After(end) {
 			return errors.Join(err, ctx.Err())
 		}
@@ -96,12 +148,11 @@ func newEcho(p Pair) (*echo, error) {
 func (e *echo) close() { unix.Close(e.fd) }
 
 // once sends requests until one is answered, and returns how long that one
-// took.
-func (e *echo) once() (time.Duration, error) {
+// took: the first one since it was due, another one since it was sent.
+func (e *echo) once(due time.Time) (time.Duration, error) {
 	for range maxLost {
 		e.seq++
 		e.build()
-		start := time.Now()
 		if err := unix.Sendto(e.fd, e.packet[:], 0, &unix.SockaddrInet4{Addr: e.to.As4()}); err != nil {
 			return 0, fmt.Errorf("echo to %s: %w", e.to, err)
 		}
@@ -110,8 +161,9 @@ func (e *echo) once() (time.Duration, error) {
 			return 0, err
 		}
 		if answered {
-			return time.Since(start), nil
+			return time.Since(due), nil
 		}
+		due = time.Now()
 	}
 	return 0, fmt.Errorf("%s does not answer an ICMP echo", e.to)
 }

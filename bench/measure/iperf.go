@@ -5,42 +5,83 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
+	"sync"
 	"time"
 )
 
+// iperfPort is the port of the first server.
 const iperfPort = 5201
 
 // TCP sends that many TCP streams with iperf3. Values: "rate", what the
-// receiver got in Gbit/s.
+// receivers got in Gbit/s.
+//
+// One iperf3 is one thread, and with hosts that are namespaces most of the
+// path runs on its CPU too. So several streams are spread over as many iperf3
+// as there are CPUs, each on its own: what they come to is what the machine
+// can do, and no luck of the scheduler.
 func TCP(streams int) Func {
 	return func(ctx context.Context, p Pair, d time.Duration) (Values, error) {
-		rate, err := iperf(ctx, p, d, "--parallel", strconv.Itoa(streams))
-		if err != nil {
+		n := programs(streams, runtime.NumCPU())
+		rates, errs := make([]float64, n), make([]error, n)
+		var all sync.WaitGroup
+		for i := range n {
+			run := iperf{index: i, streams: streams / n, seconds: max(1, int(d.Seconds()))}
+			if d >= time.Second {
+				run.omit = 1 // the slow start
+			}
+			all.Go(func() { rates[i], errs[i] = run.run(ctx, p) })
+		}
+		all.Wait()
+		sum := 0.0
+		for _, rate := range rates {
+			sum += rate
+		}
+		if err := errors.Join(errs...); err != nil {
 			return nil, err
 		}
-		return Values{"rate": rate / 1e9}, nil
+		return Values{"rate": sum / 1e9}, nil
 	}
 }
 
-// iperf runs iperf3 at both ends and returns what the receiver got, in bit/s.
-func iperf(ctx context.Context, p Pair, d time.Duration, args ...string) (float64, error) {
-	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--bind", p.Server.Addr.String(), "--affinity", lastCPU())
+// programs is how many programs share the streams evenly, each with a CPU of
+// its own: a power of two.
+func programs(streams, cpus int) int {
+	n := 1
+	for n*2 <= cpus && streams%(n*2) == 0 {
+		n *= 2
+	}
+	return n
+}
+
+// iperf is an iperf3 at both ends.
+type iperf struct {
+	// index tells programs apart that run at the same time: by their ports,
+	// and by the CPUs that they run on.
+	index   int
+	streams int
+	// bitrate bounds each stream, in bit/s; 0 is no bound.
+	bitrate int
+	// iperf3 takes whole seconds, and omits some before.
+	seconds, omit int
+}
+
+// run returns what the receiver got, in bit/s.
+func (r iperf) run(ctx context.Context, p Pair) (float64, error) {
+	addr, port := p.Server.Addr.String(), iperfPort+r.index
+	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--bind", addr, "--port", strconv.Itoa(port),
+		"--affinity", strconv.Itoa(serverCPU()-r.index))
 	if err != nil {
 		return 0, err
 	}
 	defer server.stop()
-	if err := waitListening(ctx, p.Server, "tcp", iperfPort); err != nil {
+	if err := waitListening(ctx, p.Server, "tcp", port); err != nil {
 		return 0, err
 	}
-	// iperf3 takes whole seconds of measurement; what it omits before is the
-	// slow start.
-	seconds := max(1, int(d.Seconds()))
-	// Cubic, the kernel's own choice: a machine may be set to bbr, which paces
-	// what it sends, and then its timers are measured beside the path.
-	args = append([]string{"--json", "--client", p.Server.Addr.String(), "--time", strconv.Itoa(seconds),
-		"--omit", "1", "--affinity", "0", "--congestion", "cubic"}, args...)
-	out, err := output(ctx, p.Client, "iperf3", args...)
+	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", addr, "--port", strconv.Itoa(port),
+		"--affinity", strconv.Itoa(clientCPU+r.index), "--congestion", congestion, "--parallel", strconv.Itoa(r.streams),
+		"--bitrate", strconv.Itoa(r.bitrate), "--time", strconv.Itoa(r.seconds), "--omit", strconv.Itoa(r.omit))
 	rate, parseErr := parseIperf(out)
 	if parseErr != nil {
 		return 0, errors.Join(parseErr, err)

@@ -1,8 +1,11 @@
 // Package measure looks at what lies between two endpoints: how much goes
 // through, how many packets, how long a message takes, and what that costs.
-// Programs that people trust do it where there is one (iperf.go, sockperf.go);
-// where none of them is fast or exact enough, a socket of our own does
+// Programs that people trust do it where there is one (iperf.go, sockperf.go,
+// wrk.go); where none of them is fast or exact enough, sockets of our own do
 // (packets.go, echo.go). A way of measuring is a file of its own.
+//
+// Clients run on CPU 0 and servers on the last one. Left alone, the scheduler
+// sometimes puts both on one, and a round measures that.
 package measure
 
 import (
@@ -36,6 +39,11 @@ func Sleep(ctx context.Context, d time.Duration) error {
 
 // Func looks at a pair for d and returns what it saw.
 type Func func(ctx context.Context, p Pair, d time.Duration) (Values, error)
+
+// congestion is the algorithm of every TCP stream: cubic, the kernel's own
+// choice. A machine may be set to bbr, which paces what it sends, and then
+// its timers are measured beside the path.
+const congestion = "cubic"
 
 // Values are the figures of one look, by the names that the function's comment
 // gives them.

@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batch is how many datagrams one system call sends or receives.
-const batch = 64
-
 // mmsghdr is the kernel's struct of that name on 64-bit machines; x/sys has
 // neither it nor the calls that use it.
 type mmsghdr struct {
@@ -21,16 +18,16 @@ type mmsghdr struct {
 // messages are the buffers of a batch, prepared once: what is measured is the
 // network, not the preparation.
 type messages struct {
-	headers [batch]mmsghdr
-	iovecs  [batch]unix.Iovec
+	headers []mmsghdr
+	iovecs  []unix.Iovec
 	data    []byte
 }
 
-// newMessages returns a batch of datagrams of size bytes each, for a
-// connected socket. It must not be copied.
-func newMessages(size int) *messages {
-	m := &messages{data: make([]byte, batch*size)}
-	for i := range batch {
+// newMessages returns a batch of n messages of size bytes each, for a
+// connected socket.
+func newMessages(n, size int) *messages {
+	m := &messages{headers: make([]mmsghdr, n), iovecs: make([]unix.Iovec, n), data: make([]byte, n*size)}
+	for i := range n {
 		m.iovecs[i].Base = &m.data[i*size]
 		m.iovecs[i].SetLen(size)
 		m.headers[i].hdr.Iov = &m.iovecs[i]
@@ -47,8 +44,17 @@ func (m *messages) receive(fd int) (int, error) {
 	return m.call(unix.SYS_RECVMMSG, fd, unix.MSG_DONTWAIT)
 }
 
+// bytes is how much the first n messages hold that receive took.
+func (m *messages) bytes(n int) uint64 {
+	var sum uint64
+	for i := range n {
+		sum += uint64(m.headers[i].len)
+	}
+	return sum
+}
+
 func (m *messages) call(trap uintptr, fd, flags int) (int, error) {
-	n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), batch, uintptr(flags), 0, 0)
+	n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&m.headers[0])), uintptr(len(m.headers)), uintptr(flags), 0, 0)
 	runtime.KeepAlive(m)
 	if errno != 0 {
 		return 0, errno

@@ -61,21 +61,32 @@ func command(ctx context.Context, e Endpoint, name string, args ...string) *exec
 
 // waitListening returns when something at e is bound to the port.
 func waitListening(ctx context.Context, e Endpoint, protocol string, port int) error {
+	return waitSocket(ctx, e, protocol, "listening", port)
+}
+
+// waitSocket returns when e has a socket of that port and state, as ss names
+// them.
+func waitSocket(ctx context.Context, e Endpoint, protocol, state string, port int) error {
+	// A UDP socket that is bound is "unconnected", and listens all the same.
+	if protocol == "udp" && state == "listening" {
+		state = "unconnected"
+	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	for {
-		out, err := output(ctx, e, "ss", "--no-header", "--listening", "--numeric", "--"+protocol, "sport", "=", ":"+strconv.Itoa(port))
+		out, err := output(ctx, e, "ss", "--no-header", "--numeric", "--"+protocol, "state", state, "sport", "=", ":"+strconv.Itoa(port))
 		if err == nil && len(bytes.TrimSpace(out)) > 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("nothing listens on %s port %d", protocol, port), ctx.Err(), err)
+			return errors.Join(fmt.Errorf("no %s %s socket of port %d", state, protocol, port), ctx.Err(), err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// lastCPU is where servers run; clients run on CPU 0. Left alone, the
-// scheduler sometimes puts both on one, and a round measures that.
-func lastCPU() string { return strconv.Itoa(runtime.NumCPU() - 1) }
+// clientCPU and serverCPU are where clients and servers run.
+const clientCPU = 0
+
+func serverCPU() int { return runtime.NumCPU() - 1 }

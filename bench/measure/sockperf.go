@@ -12,10 +12,10 @@ import (
 const sockperfPort = 11111
 
 // UDPRoundTrip sends a UDP message from one program to another and back: the
-// path, and the waking up of two programs. Values: "p50", the median in µs.
+// path, and the waking up of two programs. Values: "p50" and "p99", in µs.
 func UDPRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error) {
 	addr, port := p.Server.Addr.String(), strconv.Itoa(sockperfPort)
-	server, err := start(ctx, p.Server, "taskset", "-c", lastCPU(), "sockperf", "server", "-i", addr, "-p", port)
+	server, err := start(ctx, p.Server, "taskset", "-c", strconv.Itoa(serverCPU()), "sockperf", "server", "-i", addr, "-p", port)
 	if err != nil {
 		return nil, err
 	}
@@ -24,22 +24,29 @@ func UDPRoundTrip(ctx context.Context, p Pair, d time.Duration) (Values, error) 
 		return nil, err
 	}
 	seconds := max(1, int(d.Seconds()))
-	out, err := output(ctx, p.Client, "taskset", "-c", "0", "sockperf", "ping-pong", "--full-rtt",
+	out, err := output(ctx, p.Client, "taskset", "-c", strconv.Itoa(clientCPU), "sockperf", "ping-pong", "--full-rtt",
 		"-i", addr, "-p", port, "-t", strconv.Itoa(seconds))
-	median, parseErr := parseSockperf(out)
+	values, parseErr := parseSockperf(out)
 	if parseErr != nil {
 		return nil, errors.Join(parseErr, err)
 	}
-	return Values{"p50": median}, nil
+	return values, nil
 }
 
-var sockperfMedian = regexp.MustCompile(`percentile 50\.000 =\s+([0-9.]+)`)
+var sockperfPercentile = regexp.MustCompile(`percentile (50|99)\.000 =\s+([0-9.]+)`)
 
-// parseSockperf returns the median from what sockperf prints.
-func parseSockperf(out []byte) (float64, error) {
-	m := sockperfMedian.FindSubmatch(out)
-	if m == nil {
-		return 0, fmt.Errorf("sockperf: no median in its report: %.200q", out)
+// parseSockperf returns "p50" and "p99" from what sockperf prints.
+func parseSockperf(out []byte) (Values, error) {
+	v := Values{}
+	for _, m := range sockperfPercentile.FindAllSubmatch(out, -1) {
+		µs, err := strconv.ParseFloat(string(m[2]), 64)
+		if err != nil {
+			return nil, fmt.Errorf("sockperf: %w", err)
+		}
+		v["p"+string(m[1])] = µs
 	}
-	return strconv.ParseFloat(string(m[1]), 64)
+	if len(v) != 2 {
+		return nil, fmt.Errorf("sockperf: no percentiles in its report: %.200q", out)
+	}
+	return v, nil
 }
