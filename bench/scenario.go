@@ -63,13 +63,30 @@ func (s Scenario) duration(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * s.Share)
 }
 
+// Payloads of UDP packets, in bytes. The larger one makes an IPv4 packet of
+// 1400 bytes, which fits into every contender's tunnel: the smallest inner MTU
+// is wireguard's, 1420.
+const (
+	smallPayload = 64
+	largePayload = 1400 - 20 - 8
+)
+
 // pairScenarios are measured on an underlay with the usual MTU.
+//
+// Scenarios of services join here: connections and round trips to a VIP beside
+// those to the backend itself, with 1 to 10 000 services.
 var pairScenarios = []Scenario{
 	{
 		Name:    "tcp",
 		Figures: []Figure{{Value: "rate", Name: "tcp", Title: "TCP, 1 stream", Unit: "Gbit/s"}},
 		Quick:   true,
 		Measure: between(measure.TCP(1)),
+	},
+	{
+		Name:    "tcp-8",
+		Figures: []Figure{{Value: "rate", Name: "tcp-8", Title: "TCP, 8 streams", Unit: "Gbit/s"}},
+		Share:   0.5,
+		Measure: between(measure.TCP(8)),
 	},
 	{
 		Name:      "tcp-no-offload",
@@ -83,19 +100,79 @@ var pairScenarios = []Scenario{
 		Figures: []Figure{{Value: "rate", Name: "udp-64", Title: "UDP, 64 bytes, packets received", Unit: "kpps"}},
 		Quick:   true,
 		Share:   0.5,
-		Measure: between(measure.Packets(64)),
+		Measure: between(measure.Packets(smallPayload)),
 	},
 	{
-		Name:    "rtt",
-		Figures: []Figure{{Value: "p50", Name: "rtt", Title: "Round trip, ICMP echo", Unit: "µs", LowerIsBetter: true}},
+		Name:    "udp-1400",
+		Figures: []Figure{{Value: "rate", Name: "udp-1400", Title: "UDP, packets of 1400 bytes, packets received", Unit: "kpps"}},
+		Share:   0.3,
+		Measure: between(measure.Packets(largePayload)),
+	},
+	{
+		Name:    "udp-gso",
+		Figures: []Figure{{Value: "rate", Name: "udp-gso", Title: "UDP, packets of 1400 bytes, segmented by the kernel", Unit: "Gbit/s"}},
+		Share:   0.3,
+		Measure: between(measure.SegmentedPackets(largePayload)),
+	},
+	{
+		Name: "rtt",
+		Figures: []Figure{
+			{Value: "p50", Name: "rtt", Title: "Round trip, ICMP echo", Unit: "µs", LowerIsBetter: true},
+			{Value: "p99", Name: "rtt-p99", Title: "Round trip, ICMP echo, 99 %", Unit: "µs", LowerIsBetter: true},
+		},
 		Quick:   true,
-		Share:   0.5,
+		Share:   0.3,
 		Measure: between(measure.EchoRoundTrip),
 	},
 	{
-		Name:    "rtt-udp",
-		Figures: []Figure{{Value: "p50", Name: "rtt-udp", Title: "Round trip, UDP between two programs", Unit: "µs", LowerIsBetter: true}},
+		Name: "rtt-load",
+		Figures: []Figure{
+			{Value: "p50", Name: "rtt-load", Title: "Round trip beside 1 Gbit/s of TCP", Unit: "µs", LowerIsBetter: true},
+			{Value: "p99", Name: "rtt-load-p99", Title: "Round trip beside 1 Gbit/s of TCP, 99 %", Unit: "µs", LowerIsBetter: true},
+		},
+		Share:   0.5,
+		Measure: between(measure.LoadedEchoRoundTrip),
+	},
+	{
+		Name: "rtt-udp",
+		Figures: []Figure{
+			{Value: "p50", Name: "rtt-udp", Title: "Round trip, UDP between two programs", Unit: "µs", LowerIsBetter: true},
+			{Value: "p99", Name: "rtt-udp-p99", Title: "Round trip, UDP between two programs, 99 %", Unit: "µs", LowerIsBetter: true},
+		},
 		Share:   0.5,
 		Measure: between(measure.UDPRoundTrip),
+	},
+	{
+		Name:    "rr",
+		Figures: []Figure{{Value: "rate", Name: "rr", Title: "Request and response, 16 connections", Unit: "k/s"}},
+		Share:   0.5,
+		Measure: between(measure.Requests),
+	},
+	{
+		Name:    "crr",
+		Figures: []Figure{{Value: "rate", Name: "crr", Title: "Connect, request and response, 16 at a time", Unit: "k/s"}},
+		Share:   0.5,
+		Measure: between(measure.Connections),
+	},
+	{
+		Name:    "tcp-cpu",
+		Figures: []Figure{{Value: "cpu", Name: "tcp-cpu", Title: "CPU time, TCP at 2 Gbit/s, both hosts", Unit: "s/GB", LowerIsBetter: true}},
+		Share:   0.5,
+		Measure: between(measure.TCPCost),
+	},
+	{
+		Name:    "udp-cpu",
+		Figures: []Figure{{Value: "cpu", Name: "udp-cpu", Title: "CPU time, UDP at 32 kpps, 64 bytes, both hosts", Unit: "s/Mpkt", LowerIsBetter: true}},
+		Share:   0.5,
+		Measure: between(measure.PacketCost(smallPayload)),
+	},
+}
+
+// jumboScenarios are measured on an underlay with an MTU of 9000.
+var jumboScenarios = []Scenario{
+	{
+		Name:    "tcp-jumbo",
+		Figures: []Figure{{Value: "rate", Name: "tcp-jumbo", Title: "TCP, 1 stream, underlay MTU 9000", Unit: "Gbit/s"}},
+		Measure: between(measure.TCP(1)),
 	},
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,41 +14,43 @@ import (
 
 func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
 
-// Every scenario gives a plausible figure over each contender that needs
-// nothing but the kernel.
+// Every scenario gives plausible figures, here over the baseline. They are
+// not looked at for long: that they are good ones is no matter of a test.
 func TestMeasure(t *testing.T) {
 	linktest.NeedRoot(t)
-	for _, c := range contender.All(contender.Options{}) {
-		if c.Name() != "underlay" && c.Name() != contender.Baseline {
+	contenders := contender.All(contender.Options{})
+	c := contenders[slices.IndexFunc(contenders, func(c contender.Contender) bool { return c.Name() == contender.Baseline })]
+	lab := linktest.New(t, linktest.Options{Hosts: 2})
+	pair, err := c.Setup(t.Context(), lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := measure.WaitReachable(t.Context(), pair); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range pairScenarios {
+		if err := lab.SetSegmentationOffload(t.Context(), !s.NoOffload); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		values, err := s.Measure(t.Context(), Subject{Contender: c, Lab: lab, Pair: pair}, 500*time.Millisecond)
+		if errors.Is(err, errNotApplicable) {
 			continue
 		}
-		t.Run(c.Name(), func(t *testing.T) {
-			lab := linktest.New(t, linktest.Options{Hosts: 2})
-			pair, err := c.Setup(t.Context(), lab)
-			if err != nil {
-				t.Fatal(err)
+		if errors.Is(err, measure.ErrDisturbed) || errors.Is(err, measure.ErrOverloaded) {
+			t.Logf("%s: %v", s.Name, err) // other tests run too
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", s.Name, err)
+			continue
+		}
+		for _, f := range s.Figures {
+			if v := values[f.Value]; v <= 0 {
+				t.Errorf("%s: %s is %v %s", s.Name, f.Value, v, f.Unit)
 			}
-			if err := measure.WaitReachable(t.Context(), pair); err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range pairScenarios {
-				if err := lab.SetSegmentationOffload(t.Context(), !s.NoOffload); err != nil {
-					t.Fatal(err)
-				}
-				values, err := s.Measure(t.Context(), Subject{Contender: c, Lab: lab, Pair: pair}, s.duration(time.Second))
-				if errors.Is(err, errNotApplicable) {
-					continue
-				}
-				if err != nil {
-					t.Errorf("%s: %v", s.Name, err)
-				}
-				for _, f := range s.Figures {
-					if v := values[f.Value]; v <= 0 {
-						t.Errorf("%s: %s is %v %s", s.Name, f.Value, v, f.Unit)
-					}
-				}
-			}
-		})
+			t.Logf("%-15s %9.2f %-7s in %.1f s", f.Name, values[f.Value], f.Unit, time.Since(start).Seconds())
+		}
 	}
 }
 
@@ -60,7 +63,7 @@ func TestInterrupted(t *testing.T) {
 		Client: measure.Endpoint{Namespace: lab.Hosts[0].Namespace, Addr: lab.Hosts[0].Addr},
 		Server: measure.Endpoint{Namespace: lab.Hosts[1].Namespace, Addr: lab.Hosts[1].Addr},
 	}}
-	for _, s := range pairScenarios {
+	for _, s := range slices.Concat(pairScenarios, jumboScenarios) {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		start := time.Now()
 		_, err := s.Measure(ctx, subject, 20*time.Second)
