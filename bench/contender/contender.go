@@ -66,6 +66,7 @@ func All(o Options) []Contender {
 		&limit{},
 		kernelVXLAN{},
 		&external{},
+		&swarm{},
 		&wireguard{binary: o.Wireguard},
 		&ovl{binary: o.Ovlctl},
 	}

@@ -27,6 +27,12 @@ type daemon struct {
 // process group of its own, so that Ctrl-C does not reach it before its
 // contender is torn down, and it outlives ctx for the same reason.
 func startDaemon(ctx context.Context, host *linktest.Host, log string, name string, args ...string) (*daemon, error) {
+	return startDaemonIn(ctx, 0, host, log, name, args...)
+}
+
+// startDaemonIn is startDaemon in new namespaces of the kinds that flags, as
+// clone(2) takes them, name.
+func startDaemonIn(ctx context.Context, flags uintptr, host *linktest.Host, log string, name string, args ...string) (*daemon, error) {
 	f, err := os.Create(log)
 	if err != nil {
 		return nil, err
@@ -34,7 +40,7 @@ func startDaemon(ctx context.Context, host *linktest.Host, log string, name stri
 	defer f.Close()
 	cmd := host.Command(context.WithoutCancel(ctx), name, args...)
 	cmd.Stdout, cmd.Stderr = f, f
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Cloneflags: flags}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

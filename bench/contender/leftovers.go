@@ -55,6 +55,11 @@ func CheckLeftovers() error {
 			left = append(left, "instance "+instance)
 		}
 	}
+	for _, name := range benchCgroups() {
+		if cgroupPID(name) != os.Getpid() {
+			left = append(left, "cgroup "+name)
+		}
+	}
 	left = append(left, files(func(pid int) bool { return pid != os.Getpid() })...)
 	if len(left) == 0 {
 		return nil
@@ -77,6 +82,12 @@ func RemoveLeftovers(ctx context.Context, o Options) error {
 	for _, ns := range spaces {
 		fmt.Println("removing network namespace", ns.Name)
 		errs = append(errs, killInside(ctx, ns), ns.Delete())
+	}
+	for _, name := range benchCgroups() {
+		if !alive(cgroupPID(name)) {
+			fmt.Println("removing cgroup", name)
+			errs = append(errs, removeCgroups(ctx, name))
+		}
 	}
 	for _, path := range files(func(pid int) bool { return !alive(pid) }) {
 		fmt.Println("removing", path)
