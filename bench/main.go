@@ -1,21 +1,115 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ovlnet/ovl/bench/contender"
 )
 
-// options are what the command line says.
+const usage = `Measure ovl beside what its users would pick instead.
+
+Usage:
+  bench [flags]                            measure, print a table, write a JSON report
+  bench compare [flags] OLD.json NEW.json  say what got better or worse from one run to another
+  bench page [flags] REPORT.json           write docs/performance.md and its plots from a report
+
+Examples:
+  bench                                    everything, in rounds
+  bench -quick                             a first impression, in a few minutes
+  bench -only tcp,rtt -rounds 9            two scenarios, with more certainty
+  bench compare bench/results/latest.json bench/out/20261121T074721Z.json
+  bench page bench/results/latest.json
+
+A run needs root. It measures in network namespaces of its own.
+
+Flags of a run:
+`
+
+// Exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// errUsage is what the command line got wrong. The flag package has said so
+// where it is empty.
+type errUsage struct{ error }
+
+func main() {
+	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command line and returns its exit code.
+func execute(args []string, stdout, stderr io.Writer) int {
+	command := runCommand
+	if len(args) > 0 {
+		switch args[0] {
+		case "compare":
+			command, args = compareCommand, args[1:]
+		case "page":
+			command, args = pageCommand, args[1:]
+		case "help":
+			args = []string{"-help"}
+		}
+	}
+	err := command(args, stdout, stderr)
+	var wrong errUsage
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitDone
+	case errors.As(err, &wrong):
+		fmt.Fprintf(stderr, "bench: %v; see `bench -help`\n", wrong.error)
+		return exitUsage
+	}
+	fmt.Fprintln(stderr, "bench:", err)
+	return exitFailed
+}
+
+// newFlags returns a set of flags that says what is wrong once. Help goes to
+// stdout, with text before the flags.
+func newFlags(name, text string, stdout io.Writer) *flag.FlagSet {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {
+		fs.SetOutput(stdout)
+		fmt.Fprint(stdout, text)
+		fs.PrintDefaults()
+		fs.SetOutput(io.Discard)
+	}
+	return fs
+}
+
+// parse reads the flags and refuses other than n arguments behind them.
+func parse(fs *flag.FlagSet, args []string, n int) error {
+	// Usage is for those who ask; a mistake gets one line.
+	help := fs.Usage
+	fs.Usage = func() {}
+	err := fs.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		help()
+		return err
+	}
+	if err != nil {
+		return errUsage{err}
+	}
+	if fs.NArg() > n {
+		return errUsage{fmt.Errorf("unknown argument %q", fs.Arg(n))}
+	}
+	if fs.NArg() < n {
+		return errUsage{fmt.Errorf("%s: a report is missing", fs.Name())}
+	}
+	return nil
+}
+
+// options are what the command line says of a run.
 type options struct {
 	rounds   int
 	duration time.Duration
@@ -28,65 +122,47 @@ type options struct {
 	only []string
 }
 
-func main() {
+// A quick run's rounds and duration, unless the flags say otherwise.
+const (
+	quickRounds   = 3
+	quickDuration = time.Second
+)
+
+// parseOptions reads the command line of a run.
+func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender")
-	flag.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes")
-	flag.StringVar(&o.out, "out", "bench/out", "folder for the JSON report")
-	flag.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
-	flag.StringVar(&o.contenders.Wireguard, "wireguard", "bin/tools/wireguard", "the wireguard-go to measure")
-	flag.Func("only", "measure these `scenarios`, separated by commas: "+strings.Join(scenarioNames(), ", "), func(s string) error {
+	fs := newFlags("bench", usage, stdout)
+	fs.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender; 3 with -quick")
+	fs.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes; 1s with -quick")
+	fs.StringVar(&o.out, "out", "bench/out", "`folder` for the JSON report")
+	fs.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
+	fs.StringVar(&o.contenders.Wireguard, "wireguard", "bin/tools/wireguard", "the wireguard-go to measure")
+	fs.Func("only", "measure these `scenarios`, separated by commas: "+strings.Join(scenarioNames(), ", "), func(s string) error {
 		o.only = strings.Split(s, ",")
 		return validateScenarios(o.only)
 	})
-	flag.BoolVar(&o.quick, "quick", false, "measure the most telling scenarios only, in a few minutes")
-	flag.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
-	flag.Parse()
-	if err := o.main(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	fs.BoolVar(&o.quick, "quick", false, "measure the most telling scenarios only, in a few minutes")
+	fs.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
+	if err := parse(fs, args, 0); err != nil {
+		return o, err
 	}
-}
-
-func (o options) main() error {
-	if flag.NArg() > 0 {
-		return fmt.Errorf("unknown argument %q", flag.Arg(0))
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if o.quick && !given["rounds"] {
+		o.rounds = quickRounds
+	}
+	if o.quick && !given["duration"] {
+		o.duration = quickDuration
 	}
 	if o.rounds < 1 || o.duration < time.Second {
-		return errors.New("it takes at least 1 round and a duration of 1s")
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("network namespaces need root")
+		return o, errUsage{errors.New("it takes at least 1 round and a duration of 1s")}
 	}
 	for _, path := range []*string{&o.contenders.Ovlctl, &o.contenders.Wireguard} {
 		abs, err := filepath.Abs(*path)
 		if err != nil {
-			return fmt.Errorf("%s: %w", *path, err)
+			return o, fmt.Errorf("%s: %w", *path, err)
 		}
 		*path = abs
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	if o.clean {
-		return contender.RemoveLeftovers(ctx, o.contenders)
-	}
-	if err := contender.CheckLeftovers(); err != nil {
-		return err
-	}
-	r, err := run(ctx, o, os.Stderr)
-	if ctx.Err() != nil {
-		return errors.New("interrupted; everything is taken down")
-	}
-	if err != nil {
-		return err
-	}
-	if err := r.Print(os.Stdout); err != nil {
-		return err
-	}
-	path, err := r.Write(o.out)
-	if err != nil {
-		return err
-	}
-	fmt.Println("\nreport:", path)
-	return nil
+	return o, nil
 }

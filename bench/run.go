@@ -26,19 +26,21 @@ const teardownTime = 30 * time.Second
 
 // run measures and returns the report. Nothing of the contenders is left when
 // it returns.
-func run(ctx context.Context, o options, progress io.Writer) (*report.Report, error) {
+func run(ctx context.Context, o options, log io.Writer) (*report.Report, error) {
 	r := report.New(o.rounds, o.duration)
-	for _, s := range stages(o) {
-		if err := s.run(ctx, o, r, progress); err != nil {
+	all := stages(o)
+	p := newProgress(log, all, o.rounds)
+	for _, s := range all {
+		if err := s.run(ctx, o, r, p); err != nil {
 			return nil, err
 		}
 	}
-	r.Summarize()
+	r.End()
 	return r, nil
 }
 
 // run sets the stage's contenders up, measures, and takes them down again.
-func (stage Stage) run(ctx context.Context, o options, r *report.Report, progress io.Writer) (err error) {
+func (stage Stage) run(ctx context.Context, o options, r *report.Report, p *progress) (err error) {
 	var stands []*stand
 	defer func() {
 		for _, s := range stands {
@@ -46,15 +48,16 @@ func (stage Stage) run(ctx context.Context, o options, r *report.Report, progres
 		}
 	}()
 	for _, c := range stage.Contenders {
-		fmt.Fprintf(progress, "%s: setting up %s\n", stage.Name, c.Name())
-		s := &stand{Subject: Subject{Contender: c}, tb: &labTB{name: c.Name(), log: progress}}
+		p.tell("%s: setting up %s", stage.Name, c.Name())
+		s := &stand{Subject: Subject{Contender: c}, tb: &labTB{name: c.Name(), log: p.w}}
 		stands = append(stands, s)
 		err := s.setUp(ctx, stage.MTU)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			fmt.Fprintf(progress, "%s is not run: %v\n", c.Name(), err)
+			p.tell("%s is not run: %v", c.Name(), err)
+			p.skip(o.rounds * len(stage.Scenarios))
 			r.NotRun[c.Name()] = err.Error()
 		}
 	}
@@ -65,9 +68,12 @@ func (stage Stage) run(ctx context.Context, o options, r *report.Report, progres
 	}
 	for round := range o.rounds {
 		for _, l := range looks {
-			if err := l.measure(ctx, o, stands, func(s *stand, result string) {
-				fmt.Fprintf(progress, "%s %d/%d  %-15s %-10s %s\n",
+			if err := l.measure(ctx, o, stands, func(s *stand, result string, err error) {
+				p.look("%s %d/%d  %-15s %-10s %s",
 					stage.Name, round+1, o.rounds, l.scenario.Name, s.Contender.Name(), result)
+				if err != nil {
+					p.skip(o.rounds - round - 1)
+				}
 			}); err != nil {
 				return err
 			}
@@ -131,7 +137,7 @@ const settle = 2 * time.Second
 
 // measure looks at each contender once: a round's part. A contender that
 // cannot be measured leaves the scenario for good; the others go on.
-func (l *look) measure(ctx context.Context, o options, stands []*stand, tell func(*stand, string)) error {
+func (l *look) measure(ctx context.Context, o options, stands []*stand, tell func(*stand, string, error)) error {
 	changed := false
 	for _, s := range stands {
 		if !s.ready || s.noOffload == l.scenario.NoOffload {
@@ -173,7 +179,7 @@ func (l *look) measure(ctx context.Context, o options, stands []*stand, tell fun
 				result = fmt.Sprintf("%8.1f %s", v, f.Unit)
 			}
 		}
-		tell(s, result)
+		tell(s, result, err)
 	}
 	return nil
 }

@@ -1,18 +1,16 @@
 // Package report is what a run comes to: the JSON document, in which figures
-// are kept with all their rounds, and what is made from it: the table in the
-// terminal (table.go).
+// are kept with all their rounds (docs/benchmark-report.md describes it), and
+// what is made from it: the table in the terminal (table.go), the comparison
+// of two runs (compare.go), and docs/performance.md (page.go) with its plots
+// (bars.go, lines.go).
 package report
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
-	"runtime"
+	"math"
+	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Schema is the version of the document. Fields are added without a new one,
@@ -21,25 +19,20 @@ const Schema = 1
 
 // Report is the JSON document of a run.
 type Report struct {
-	Schema  int       `json:"schema"`
-	Time    time.Time `json:"time"`
-	Machine Machine   `json:"machine"`
-	Rounds  int       `json:"rounds"`
+	Schema  int         `json:"schema"`
+	Time    time.Time   `json:"time"`
+	Machine Machine     `json:"machine"`
+	Load    LoadAverage `json:"load"`
+	// Ovl is the version that was measured, empty if it did not tell.
+	Ovl    string `json:"ovl,omitempty"`
+	Rounds int    `json:"rounds"`
 	// Duration is how long one measurement of throughput took.
 	Duration float64 `json:"duration_seconds"`
+	// Took is how long the whole run took.
+	Took float64 `json:"took_seconds"`
 	// NotRun says why of each contender that could not be set up.
 	NotRun  map[string]string `json:"not_run"`
 	Figures []*Figure         `json:"figures"`
-}
-
-// Machine describes where the figures are from, without its name.
-type Machine struct {
-	Kernel string `json:"kernel"`
-	Arch   string `json:"arch"`
-	CPUs   int    `json:"cpus"`
-	Model  string `json:"cpu_model"`
-	// Load is the load average of the last minute when the run began.
-	Load string `json:"load"`
 }
 
 // Figure is one thing that was measured, for all contenders.
@@ -61,6 +54,9 @@ type Figure struct {
 	Summary map[string]Summary   `json:"summary"`
 	// Ratios to the baseline, each taken inside a round.
 	Ratios map[string]Summary `json:"ratios"`
+	// Wide are the contenders whose ratios scatter too much for their median
+	// to be trusted; without a baseline, whose values do.
+	Wide []string `json:"wide,omitempty"`
 }
 
 // New returns a report of a run that begins now.
@@ -69,14 +65,29 @@ func New(rounds int, duration time.Duration) *Report {
 		Schema:   Schema,
 		Time:     time.Now().UTC().Truncate(time.Second),
 		Machine:  thisMachine(),
+		Load:     LoadAverage{Begin: loadAverage()},
 		Rounds:   rounds,
 		Duration: duration.Seconds(),
 		NotRun:   map[string]string{},
+		Figures:  []*Figure{},
 	}
 }
 
-// Add puts one more value of a contender into the figure.
+// End notes that the run has ended, and fills in what follows from the
+// figures.
+func (r *Report) End() {
+	r.Load.End = loadAverage()
+	r.Took = time.Since(r.Time).Round(time.Second).Seconds()
+	r.Summarize()
+}
+
+// Add puts one more value of a contender into the figure. One that is no
+// number takes the contender out.
 func (f *Figure) Add(contender string, v float64) {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		f.Fail(contender, fmt.Sprintf("measured %v", v))
+		return
+	}
 	if f.Values == nil {
 		f.Values = map[string][]float64{}
 	}
@@ -93,12 +104,7 @@ func (f *Figure) Fail(contender, why string) {
 	}
 	f.Failed[contender] = why
 	delete(f.Values, contender)
-	for i, name := range f.Contenders {
-		if name == contender {
-			f.Contenders = append(f.Contenders[:i], f.Contenders[i+1:]...)
-			break
-		}
-	}
+	f.Contenders = slices.DeleteFunc(f.Contenders, func(name string) bool { return name == contender })
 }
 
 // BaselineOf returns the contender that another one's ratios are taken
@@ -116,50 +122,39 @@ func (f *Figure) BaselineOf(contender string) string {
 	return ""
 }
 
+// ratio returns the ratio of a contender to its baseline, if it has one that
+// is not itself.
+func (f *Figure) ratio(contender string) (Summary, bool) {
+	s, ok := f.Ratios[contender]
+	return s, ok && f.BaselineOf(contender) != contender
+}
+
+// ratiosOf returns the rounds' ratios of a contender to its baseline.
+func (f *Figure) ratiosOf(contender string) []float64 {
+	return ratios(f.Values[contender], f.Values[f.BaselineOf(contender)])
+}
+
+// wide reports whether the contender is marked.
+func (f *Figure) wide(contender string) bool { return slices.Contains(f.Wide, contender) }
+
 // Summarize fills in what follows from the values.
 func (r *Report) Summarize() {
 	for _, f := range r.Figures {
-		f.Summary, f.Ratios = map[string]Summary{}, map[string]Summary{}
-		for name, values := range f.Values {
-			f.Summary[name] = summarize(values)
-			if of := ratios(values, f.Values[f.BaselineOf(name)]); len(of) > 0 {
-				f.Ratios[name] = summarize(of)
-			}
-		}
+		f.summarize()
 	}
 }
 
-// Write puts the report into a file of its own in dir and returns its path.
-func (r *Report) Write(dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("report: %w", err)
-	}
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("report: %w", err)
-	}
-	path := filepath.Join(dir, r.Time.Format("20060102T150405Z")+".json")
-	if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
-		return "", fmt.Errorf("report: %w", err)
-	}
-	return path, nil
-}
-
-func thisMachine() Machine {
-	m := Machine{Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		// What follows the version is whoever built it.
-		m.Kernel, _, _ = strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
-	}
-	cpuinfo, _ := os.ReadFile("/proc/cpuinfo") // not there: the model stays empty
-	for line := range strings.Lines(string(cpuinfo)) {
-		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
-			m.Model = strings.TrimSpace(value)
-			break
+func (f *Figure) summarize() {
+	f.Summary, f.Ratios, f.Wide = map[string]Summary{}, map[string]Summary{}, nil
+	for _, name := range f.Contenders {
+		f.Summary[name] = summarize(f.Values[name])
+		trusted := f.Summary[name]
+		if of := f.ratiosOf(name); len(of) > 0 {
+			f.Ratios[name] = summarize(of)
+			trusted = f.Ratios[name]
+		}
+		if trusted.Wide() {
+			f.Wide = append(f.Wide, name)
 		}
 	}
-	load, _ := os.ReadFile("/proc/loadavg") // not there: the load stays empty
-	m.Load, _, _ = strings.Cut(string(load), " ")
-	return m
 }

@@ -10,9 +10,9 @@ func TestSummarize(t *testing.T) {
 		values []float64
 		want   Summary
 	}{
-		{[]float64{3}, Summary{3, 3, 3}},
-		{[]float64{4, 1}, Summary{2.5, 1, 4}},
-		{[]float64{9, 1, 2}, Summary{2, 1, 9}},
+		{[]float64{3}, Summary{3, 3, 3, 0}},
+		{[]float64{4, 1}, Summary{2.5, 1, 4, 0.6}},
+		{[]float64{9, 1, 2}, Summary{2, 1, 9, 2}},
 	} {
 		given := slices.Clone(c.values)
 		if got := summarize(c.values); got != c.want {

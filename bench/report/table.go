@@ -3,41 +3,98 @@ package report
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
-// wideSpread is how far apart the rounds of a ratio may be, as a part of its
-// median, before it is marked as one to be taken with care.
-const wideSpread = 0.2
-
 // Print writes a table of each figure: medians, and the ratio to the baseline
-// with the lowest and highest of its rounds.
+// with the lowest and highest of its rounds. Then come those that failed.
 func (r *Report) Print(w io.Writer) error {
-	fmt.Fprintf(w, "\n%d rounds; medians; the ratio to the baseline, lowest and highest round\n", r.Rounds)
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n", r.headline())
+	fmt.Fprintf(&b, "Medians of %s; the ratio to the baseline, lowest and highest round.\n", count(r.Rounds, "round"))
+	name := r.nameWidth()
 	wide := false
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, f := range r.Figures {
-		fmt.Fprintf(t, "\n%s, %s\n", f.Title, f.Unit)
-		for _, name := range f.Contenders {
-			fmt.Fprintf(t, "  %s\t%.1f", name, f.Summary[name].Median)
-			if q, ok := f.Ratios[name]; ok && name != f.BaselineOf(name) {
-				fmt.Fprintf(t, "\t%.2f\t%.2f–%.2f", q.Median, q.Min, q.Max)
-				if q.Spread() > wideSpread {
-					fmt.Fprint(t, " ~")
-					wide = true
-				}
+	for _, g := range r.Groups() {
+		fmt.Fprintf(&b, "\n%s\n", strings.ToUpper(g.Title))
+		for _, f := range g.Figures {
+			fmt.Fprintf(&b, "\n  %s, %s (%s)\n", f.Title, f.Unit, f.better())
+			for _, c := range f.Contenders {
+				b.WriteString(strings.TrimRight(f.row(c, name), " ") + "\n")
 			}
-			fmt.Fprintln(t)
+			for _, c := range slices.Sorted(maps.Keys(f.Failed)) {
+				fmt.Fprintf(&b, "    %-*s  failed: %s\n", name, c, oneLine(f.Failed[c]))
+			}
+			wide = wide || len(f.Wide) > 0
 		}
 	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("table: %w", err)
-	}
 	if wide {
-		fmt.Fprintf(w, "\n~ the rounds differ by more than %.0f%%: something else was busy\n", wideSpread*100)
+		fmt.Fprintf(&b, "\n~ wide: half of the rounds lie further apart than %.0f %% of the median. Do not trust it.\n", wideSpread*100)
 	}
-	for name, why := range r.NotRun {
-		fmt.Fprintf(w, "%s was not run: %s\n", name, why)
+	if len(r.NotRun) > 0 {
+		fmt.Fprint(&b, "\nNOT RUN\n\n")
+		for _, c := range slices.Sorted(maps.Keys(r.NotRun)) {
+			fmt.Fprintf(&b, "    %-*s  %s\n", name, c, oneLine(r.NotRun[c]))
+		}
+	}
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("print the table: %w", err)
 	}
 	return nil
 }
+
+// row is one contender's part of a figure's table.
+func (f *Figure) row(contender string, width int) string {
+	mark := ""
+	if f.wide(contender) {
+		mark = "  ~"
+	}
+	row := fmt.Sprintf("    %-*s %10s", width, contender, number(f.Summary[contender].Median))
+	q, ok := f.ratio(contender)
+	if !ok {
+		return row + mark
+	}
+	return row + fmt.Sprintf(" %9s  %13s%s", factor(q.Median), factor(q.Min)+"–"+factor(q.Max), mark)
+}
+
+// nameWidth is how wide the contenders' column must be.
+func (r *Report) nameWidth() int {
+	width := 10
+	fit := func(names ...string) {
+		for _, n := range names {
+			width = max(width, utf8.RuneCountInString(n))
+		}
+	}
+	for _, f := range r.Figures {
+		fit(f.Contenders...)
+		fit(slices.Collect(maps.Keys(f.Failed))...)
+	}
+	fit(slices.Collect(maps.Keys(r.NotRun))...)
+	return width
+}
+
+// headline says where and when.
+func (r *Report) headline() string {
+	cpus := count(r.Machine.CPUs, "CPU")
+	if v := r.Machine.Virtual; v != nil && *v {
+		cpus += " of a virtual machine"
+	}
+	return fmt.Sprintf("%s, Linux %s %s, %s (%s), %.1f GiB, load %.2f at the start",
+		r.Time.Format("2006-01-02"), r.Machine.Kernel, r.Machine.Arch, cpus, r.Machine.Model,
+		float64(r.Machine.Memory)/(1<<30), r.Load.Begin)
+}
+
+// factor writes a ratio.
+func factor(q float64) string { return fmt.Sprintf("%.2f", q) }
+
+func count(n int, of string) string {
+	if n != 1 {
+		of += "s"
+	}
+	return fmt.Sprintf("%d %s", n, of)
+}
+
+// oneLine puts an error that has several into one.
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -1,0 +1,120 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Loss is a figure of which another overlay has the better one than ovl.
+type Loss struct {
+	Figure *Figure
+	// Contender is ovl's, Best the best of the other overlays.
+	Contender, Best string
+	// Ratio is ovl's to the best one's, taken inside the rounds.
+	Ratio Summary
+}
+
+// Certain reports whether every round says so.
+func (l Loss) Certain() bool {
+	if l.Figure.LowerIsBetter {
+		return l.Ratio.Min > 1
+	}
+	return l.Ratio.Max < 1
+}
+
+// Losses returns every figure of which ovl is not the best among overlays. Where
+// tables grow, it is compared with those whose tables hold as much.
+func (r *Report) Losses() []Loss {
+	var out []Loss
+	for _, f := range r.Figures {
+		for _, own := range f.Contenders {
+			if colour(own) != colourOvl {
+				continue
+			}
+			best, ratio := "", Summary{}
+			for _, other := range f.Contenders {
+				if !comparable(own, other) {
+					continue
+				}
+				q, ok := f.between(own, other)
+				if !ok || !f.worse(q.Median, 1) || (best != "" && !f.worse(q.Median, ratio.Median)) {
+					continue
+				}
+				best, ratio = other, q
+			}
+			if best != "" {
+				out = append(out, Loss{Figure: f, Contender: own, Best: best, Ratio: ratio})
+			}
+		}
+	}
+	return out
+}
+
+// comparable reports whether a contender is another overlay of the same size.
+func comparable(own, other string) bool {
+	_, size, _ := strings.Cut(own, "/")
+	name, otherSize, _ := strings.Cut(other, "/")
+	return size == otherSize && isOverlay(name) && colour(other) == colourOther
+}
+
+// worse reports whether a is worse than b.
+func (f *Figure) worse(a, b float64) bool { return a != b && (a > b) == f.LowerIsBetter }
+
+// between returns the ratio of one contender to another.
+func (f *Figure) between(contender, other string) (Summary, bool) {
+	of := ratios(f.Values[contender], f.Values[other])
+	if len(of) == 0 {
+		return Summary{}, false
+	}
+	return summarize(of), true
+}
+
+// goals are the ratios that ovl is to reach, each in one run.
+var goals = []struct {
+	figure, against string
+	ratio           float64
+}{
+	{"tcp", "vxlan", 1.15},
+	{"tcp-no-offload", "vxlan", 1.3},
+	{"tcp", "swarm", 1.25},
+	{"tcp", "limit", 0.9},
+	{"udp-64", "vxlan", 2.0},
+	{"udp-64", "external", 1.4},
+	{"rtt", "vxlan", 0.5},
+}
+
+// Goal is a ratio that ovl is to reach, and what it has reached.
+type Goal struct {
+	Figure  *Figure
+	Against string
+	Ratio   float64
+	Reached Summary
+}
+
+// Met reports whether the median is there.
+func (g Goal) Met() bool { return !g.Figure.worse(g.Reached.Median, g.Ratio) }
+
+// Goal is written as a bound.
+func (g Goal) String() string {
+	bound := "≥"
+	if g.Figure.LowerIsBetter {
+		bound = "≤"
+	}
+	return fmt.Sprintf("%s %s", bound, factor(g.Ratio))
+}
+
+// Goals returns the goals that the report has figures for.
+func (r *Report) Goals() []Goal {
+	var out []Goal
+	for _, g := range goals {
+		f := r.figure(g.figure)
+		if f == nil || !slices.Contains(f.Contenders, "ovl") {
+			continue
+		}
+		if reached, ok := f.between("ovl", g.against); ok {
+			out = append(out, Goal{Figure: f, Against: g.against, Ratio: g.ratio, Reached: reached})
+		}
+	}
+	return out
+}
