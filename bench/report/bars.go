@@ -34,14 +34,20 @@ func ratioPanels(g Group) []panel {
 	return out
 }
 
-// ratioAxis reaches every median. A round that lies far beyond may leave the
-// picture, or it would press everything else together.
+// ratioAxis reaches every median, but for one bar that is far longer than all
+// others, and rounds that lie far beyond: these leave the picture, or they
+// would press everything else together.
 func ratioAxis(f *Figure) axis {
-	medians, reach := 1.0, 1.0
+	const far = 3
+	longest, next, reach := 1.0, 1.0, 1.0
 	for _, q := range f.Ratios {
-		medians, reach = max(medians, q.Median), max(reach, q.Max)
+		reach = max(reach, q.Max)
+		longest, next = max(longest, q.Median), max(next, min(longest, q.Median))
 	}
-	return newAxis(min(reach, 1.5*medians), 4)
+	if longest > far*next {
+		longest = next
+	}
+	return newAxis(min(reach, 1.5*longest), 4)
 }
 
 // drawBars draws a bar for each contender, from 0 to the median of its ratios,
@@ -73,7 +79,9 @@ func drawBars(c *canvas, f *Figure, x, y float64) {
 			continue
 		}
 		c.rect(left, middle-barHeight/2, at(q.Median)-left, barHeight, 2, fmt.Sprintf("c%d", colour(name)))
-		if name != f.Baseline {
+		if q.Median > scale.top {
+			drawBreak(c, at(scale.top)-12, middle)
+		} else if name != f.Baseline {
 			drawWhisker(c, at(q.Min), at(q.Max), middle, q.Max > scale.top)
 		}
 		mark := ""
@@ -93,6 +101,15 @@ func drawWhisker(c *canvas, from, to, y float64, leaves bool) {
 	c.line(from, y-markLength, from, y+markLength, "whisker")
 	if !leaves {
 		c.line(to, y-markLength, to, y+markLength, "whisker")
+	}
+}
+
+// drawBreak marks a bar that goes on beyond the picture.
+func drawBreak(c *canvas, x, y float64) {
+	h := barHeight/2 + 1
+	for range 2 {
+		c.path("gap", "M"+px(x-2)+" "+px(y+h)+"L"+px(x+2)+" "+px(y-h))
+		x += 5
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 	panelGap    = 22.0
 	titleLine   = 17.0
 	// titleWidth is how many characters of a panel's title fit in a line.
-	titleWidth = 54
+	titleWidth = 52
 )
 
 // Plot draws a group of figures: bars of the ratios, or lines where tables

@@ -28,6 +28,7 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", "Noto Sans", Helvetica, 
 .grid { stroke: #d1d9e0; stroke-width: 1 }
 .one { stroke: #59636e; stroke-width: 1; stroke-dasharray: 3 3 }
 .whisker { stroke: #1f2328; stroke-width: 1.2; fill: none }
+.gap { stroke: #ffffff; stroke-width: 2 }
 .c0 { fill: #0969da } .s0 { stroke: #0969da }
 .c1 { fill: #8250df } .s1 { stroke: #8250df }
 .c2 { fill: #9aa4af } .s2 { stroke: #818b98 }
@@ -40,6 +41,7 @@ text { fill: #f0f6fc }
 .grid { stroke: #2f353d }
 .one { stroke: #9198a1 }
 .whisker { stroke: #f0f6fc }
+.gap { stroke: #0d1117 }
 .c0 { fill: #4493f8 } .s0 { stroke: #4493f8 }
 .c1 { fill: #ab7df8 } .s1 { stroke: #ab7df8 }
 .c2 { fill: #656c76 } .s2 { stroke: #9198a1 }
