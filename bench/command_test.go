@@ -108,3 +108,16 @@ func TestProgress(t *testing.T) {
 		t.Errorf("progress is\n%q, want\n%q", got, want)
 	}
 }
+
+// The page says how everything is measured.
+func TestFiguresAreExplained(t *testing.T) {
+	for _, stage := range stages(options{}) {
+		for _, s := range stage.Scenarios {
+			for _, f := range s.Figures {
+				if !report.Explained(f.Name) {
+					t.Errorf("bench/report/about.go does not say how %s is measured", f.Name)
+				}
+			}
+		}
+	}
+}

@@ -1,5 +1,7 @@
 package report
 
+import "slices"
+
 // about says what each contender is, in the order of the page.
 func about() []contenderText {
 	return []contenderText{
@@ -15,3 +17,57 @@ func about() []contenderText {
 }
 
 type contenderText struct{ Name, Text string }
+
+// Method says how some figures are measured.
+type Method struct {
+	// Figures are their names; what is measured over another underlay, or as
+	// tables grow, is in the list too.
+	Figures    []string
+	What, Text string
+}
+
+// methods returns how each figure is measured, in the order of the page.
+func methods() []Method {
+	return []Method{
+		{[]string{"tcp", "growth-tcp"}, "TCP, 1 stream",
+			"iperf3, cubic, what the receiver got"},
+		{[]string{"tcp-8"}, "TCP, 8 streams",
+			"the same, spread over as many iperf3 as there are CPUs, each on its own"},
+		{[]string{"tcp-no-offload"}, "underlay without segmentation offload",
+			"TSO, GSO and tunnel segmentation off on the underlay's devices, GRO on: a NIC without offloads"},
+		{[]string{"tcp-jumbo"}, "underlay MTU 9000",
+			"each contender with the inner MTU that this leaves it"},
+		{[]string{"udp-64", "udp-1400", "growth-udp-64"}, "UDP packets",
+			"a sender that hands the kernel 64 packets a call, on one CPU; packets a second that a program on the other side has read. 64 bytes are payload; 1400 are the whole inner packet"},
+		{[]string{"udp-gso"}, "UDP, segmented by the kernel",
+			"the sender hands over as many packets as fit into 64 KiB, and kernel or NIC cut them (UDP GSO): the way of QUIC"},
+		{[]string{"rtt", "rtt-p99", "growth-rtt"}, "round trip, ICMP echo",
+			"from before the request goes to the kernel until the reply is read. The other side's kernel answers: it is the path that is measured"},
+		{[]string{"rtt-load", "rtt-load-p99"}, "round trip beside TCP",
+			"the same while 1 Gbit/s of TCP goes the same way from the same CPU. Echoes are due at regular times, and have to wait for the stream's bursts"},
+		{[]string{"rtt-udp", "rtt-udp-p99"}, "round trip, UDP between two programs",
+			"sockperf ping-pong. Waking two programs is most of it"},
+		{[]string{"rr", "crr"}, "requests",
+			"wrk asks a small HTTP server over connections that stay open, or over a new one for each request"},
+		{[]string{"tcp-cpu", "udp-cpu"}, "CPU time",
+			"what both hosts, and the kernel for them, take at a rate that every contender can bear, for what arrives"},
+		{[]string{"attach", "growth-attach"}, "from attach to the first packet",
+			"from the call by which users attach an endpoint until it answers on the other host"},
+		{[]string{"growth-fill"}, "time to fill the tables",
+			"from the first of the remote endpoints until the tables of two hosts hold all; once a run"},
+		{[]string{"growth-cpu-agent", "growth-memory-agent", "growth-memory-tables"}, "cost of full tables",
+			"CPU time and memory of the processes on one host when nothing happens, and of its tables in the kernel; once a run"},
+	}
+}
+
+// Explained reports whether the page says how a figure is measured.
+func Explained(figure string) bool {
+	return slices.ContainsFunc(methods(), func(m Method) bool { return slices.Contains(m.Figures, figure) })
+}
+
+// Methods returns how the report's figures are measured.
+func (r *Report) Methods() []Method {
+	return slices.DeleteFunc(methods(), func(m Method) bool {
+		return !slices.ContainsFunc(m.Figures, func(name string) bool { return r.figure(name) != nil })
+	})
+}

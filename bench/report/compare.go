@@ -154,10 +154,10 @@ func holm(changes []Change) {
 
 func (c *Change) judge() {
 	switch {
+	case c.Old > 0 && c.New > 0 && math.Abs(math.Log(c.New/c.Old)) < math.Log(1+minEffect):
+		c.Verdict = Unchanged
 	case c.Why != "":
 		c.Verdict = Untold
-	case math.Abs(math.Log(c.New/c.Old)) < math.Log(1+minEffect):
-		c.Verdict = Unchanged
 	case c.P > familyAlpha:
 		c.Verdict, c.Why = Untold, "the rounds scatter too much"
 	case (c.New > c.Old) == c.Figure.LowerIsBetter:

@@ -154,6 +154,7 @@ func TestCompareSaysWhich(t *testing.T) {
 	add("small", false, []float64{1, 1.01, 0.99, 1, 1.02}, []float64{1.08, 1.09, 1.07, 1.08, 1.1})
 	add("noisy", false, []float64{1, 2, 0.5, 1, 1.5}, []float64{1.5, 2.5, 0.6, 1.4, 1.6})
 	add("short", false, []float64{1, 1}, []float64{2, 2})
+	add("short-small", false, []float64{1}, []float64{1.05})
 	add("zero", false, []float64{0, 0, 0}, []float64{2, 2, 2})
 	add("gone", false, []float64{1}, nil)
 	add("new", false, nil, []float64{1})
@@ -168,7 +169,7 @@ func TestCompareSaysWhich(t *testing.T) {
 	}
 	want := map[string]Verdict{
 		"faster": Better, "slower": Worse, "no-scatter": Better, "small": Unchanged,
-		"noisy": Untold, "short": Untold, "zero": Untold,
+		"noisy": Untold, "short": Untold, "short-small": Unchanged, "zero": Untold,
 	}
 	for name, v := range want {
 		if got[name] != v {
@@ -190,7 +191,7 @@ func TestCompareSaysWhich(t *testing.T) {
 		"the rounds scatter too much",
 		"only in the old run: gone",
 		"only in the new run: new",
-		"7 compared: 2 better, 1 worse, 3 could not be told, 1 unchanged",
+		"8 compared: 2 better, 1 worse, 3 could not be told, 2 unchanged",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the comparison lacks %q:\n%s", want, &out)

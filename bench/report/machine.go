@@ -74,3 +74,10 @@ func loadAverage() float64 {
 	load, _ := strconv.ParseFloat(first, 64) // 0 where the kernel does not tell
 	return load
 }
+
+// busyLoad is a load above which there was more to do than to build and start
+// the benchmark.
+const busyLoad = 1
+
+// Busy reports whether the machine had other things to do when the run began.
+func (l LoadAverage) Busy() bool { return l.Begin > busyLoad }

@@ -8,7 +8,7 @@ import (
 )
 
 // markdown writes a group's figures as a table: a row per figure, a column per
-// contender. Why some failed stands below it.
+// contender. Below it stands why some were not measured.
 func markdown(g Group) string {
 	var contenders []string
 	for _, f := range g.Figures {
@@ -32,8 +32,8 @@ func markdown(g Group) string {
 		b.WriteByte('\n')
 	}
 	for _, f := range g.Figures {
-		for _, c := range slices.Sorted(maps.Keys(f.Failed)) {
-			fmt.Fprintf(&b, "\n%s of `%s` failed: %s\n", f.Title, c, oneLine(f.Failed[c]))
+		for _, why := range slices.Compact(slices.Sorted(maps.Values(f.Failed))) {
+			fmt.Fprintf(&b, "\n%s, not measured of %s: %s\n", f.Title, f.failedBy(why), oneLine(why))
 		}
 	}
 	return b.String()
@@ -42,9 +42,6 @@ func markdown(g Group) string {
 // cell is a contender's part of a table: its value, and its ratio with the
 // lowest and highest round.
 func (f *Figure) cell(contender string) string {
-	if f.Failed[contender] != "" {
-		return "failed"
-	}
 	s, ok := f.Summary[contender]
 	if !ok {
 		return "–"
@@ -57,4 +54,15 @@ func (f *Figure) cell(contender string) string {
 		cell += " ~"
 	}
 	return cell
+}
+
+// failedBy names the contenders that were not measured for a reason.
+func (f *Figure) failedBy(why string) string {
+	var names []string
+	for _, c := range slices.Sorted(maps.Keys(f.Failed)) {
+		if f.Failed[c] == why {
+			names = append(names, "`"+c+"`")
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // Print writes a table of each figure: medians, and the ratio to the baseline
-// with the lowest and highest of its rounds. Then come those that failed.
+// with the lowest and highest of its rounds. What failed stands
+// there with its reason.
 func (r *Report) Print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n", r.headline())
@@ -25,7 +26,7 @@ func (r *Report) Print(w io.Writer) error {
 				b.WriteString(strings.TrimRight(f.row(c, name), " ") + "\n")
 			}
 			for _, c := range slices.Sorted(maps.Keys(f.Failed)) {
-				fmt.Fprintf(&b, "    %-*s  failed: %s\n", name, c, oneLine(f.Failed[c]))
+				fmt.Fprintf(&b, "    %-*s  not measured: %s\n", name, c, oneLine(f.Failed[c]))
 			}
 			wide = wide || len(f.Wide) > 0
 		}
