@@ -3,7 +3,6 @@ package datapath
 import (
 	"cmp"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"github.com/ovlnet/ovl/encap"
@@ -75,4 +74,17 @@ func (s State) Sort() {
 }
 
 // Equal reports whether two sorted states want the same host.
-func (s State) Equal(o State) bool { return reflect.DeepEqual(s, o) }
+func (s State) Equal(o State) bool { return slices.EqualFunc(s.Networks, o.Networks, Network.equal) }
+
+func (n Network) equal(o Network) bool {
+	return n.VNI == o.VNI && n.MTU == o.MTU &&
+		slices.EqualFunc(n.Ports, o.Ports, Port.equal) && slices.EqualFunc(n.Remotes, o.Remotes, Remote.equal)
+}
+
+func (p Port) equal(o Port) bool {
+	return p.Device == o.Device && p.Kind == o.Kind && p.MAC == o.MAC && slices.Equal(p.Addrs, o.Addrs)
+}
+
+func (r Remote) equal(o Remote) bool {
+	return r.MAC == o.MAC && r.VTEP == o.VTEP && slices.Equal(r.Addrs, o.Addrs)
+}

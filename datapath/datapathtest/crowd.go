@@ -1,0 +1,41 @@
+package datapathtest
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/encap"
+)
+
+// perHost is how many endpoints a host of a Crowd has.
+const perHost = 100
+
+// Crowd returns one network with that many endpoints on other hosts, a hundred
+// a host, and none on this one. It is what tables look like that have grown:
+// for benchmarks and for tests of size. It takes 400 000 endpoints at most.
+func Crowd(vni encap.VNI, endpoints int) datapath.State {
+	n := datapath.Network{VNI: vni, MTU: 1450, Remotes: make([]datapath.Remote, endpoints)}
+	for i := range n.Remotes {
+		n.Remotes[i] = CrowdMember(i)
+	}
+	return datapath.State{Networks: []datapath.Network{n}}
+}
+
+// CrowdMember returns the endpoint of that index in a Crowd: its MAC ends in
+// the index, its address is 10.64.0.0 and the index, and its host's VTEP one of
+// 198.18.0.0/15, the range that RFC 2544 has set aside for benchmarks.
+func CrowdMember(i int) datapath.Remote {
+	r := datapath.Remote{MAC: encap.MAC{2, 0xc}}
+	binary.BigEndian.PutUint32(r.MAC[2:], uint32(i))
+	r.Addrs = []netip.Addr{after(netip.AddrFrom4([4]byte{10, 64}), i)}
+	r.VTEP = after(netip.AddrFrom4([4]byte{198, 18, 0, 1}), i/perHost)
+	return r
+}
+
+// after returns the IPv4 address n places after first.
+func after(first netip.Addr, n int) netip.Addr {
+	b := first.As4()
+	binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])+uint32(n))
+	return netip.AddrFrom4(b)
+}
