@@ -58,8 +58,8 @@ type builder struct {
 type building struct {
 	row     store.Network
 	network datapath.Network
-	macs    map[encap.MAC]store.Endpoint
-	addrs   map[netip.Addr]store.Endpoint
+	macs    map[encap.MAC]*store.Endpoint
+	addrs   map[netip.Addr]*store.Endpoint
 }
 
 func (b *builder) alarm(object, format string, args ...any) {
@@ -69,12 +69,16 @@ func (b *builder) alarm(object, format string, args ...any) {
 // networks finds those that have an endpoint here, and keeps of those with
 // one VNI the oldest.
 func (b *builder) networks() {
-	present := make(map[string]bool)
-	for _, id := range slices.Sorted(maps.Keys(b.tables.Endpoints)) {
-		e := b.tables.Endpoints[id]
-		if e.Node != b.local.Node {
-			continue
+	var here []string // few of many
+	for id, e := range b.tables.Endpoints {
+		if e.Node == b.local.Node {
+			here = append(here, id)
 		}
+	}
+	slices.Sort(here)
+	present := make(map[string]bool)
+	for _, id := range here {
+		e := b.tables.Endpoints[id]
 		present[e.Network] = true
 		if _, ok := b.tables.Networks[e.Network]; !ok {
 			b.alarm("endpoint "+e.Name, "is cut off: its network %s was removed; detach it", e.Network)
@@ -108,8 +112,8 @@ func (b *builder) networks() {
 		b.byID[n.ID] = &building{
 			row:     n,
 			network: datapath.Network{VNI: n.VNI, MTU: mtu},
-			macs:    make(map[encap.MAC]store.Endpoint),
-			addrs:   make(map[netip.Addr]store.Endpoint),
+			macs:    make(map[encap.MAC]*store.Endpoint),
+			addrs:   make(map[netip.Addr]*store.Endpoint),
 		}
 	}
 }
@@ -150,14 +154,14 @@ func (b *builder) peers() {
 // endpoints puts each into its network, oldest first, so that of two with one
 // MAC or address the oldest has it.
 func (b *builder) endpoints() {
-	var present []store.Endpoint
+	var present []*store.Endpoint // there may be many, and one is large
 	for _, e := range b.tables.Endpoints {
 		_, remote := b.vteps[e.Node]
 		if b.byID[e.Network] != nil && (remote || e.Node == b.local.Node) {
-			present = append(present, e)
+			present = append(present, &e)
 		}
 	}
-	slices.SortFunc(present, olderEndpoint)
+	slices.SortFunc(present, func(x, y *store.Endpoint) int { return older(x.Created, x.ID, y.Created, y.ID) })
 	for _, e := range present {
 		n := b.byID[e.Network]
 		if !b.claim(n, e) {
@@ -177,20 +181,20 @@ func (b *builder) endpoints() {
 
 // claim gives e its MAC and addresses in n; false if an older endpoint has
 // one of them.
-func (b *builder) claim(n *building, e store.Endpoint) bool {
-	object := "endpoint " + e.Name + " of network " + n.row.Name
-	if !e.MAC.IsUnicast() {
-		b.alarm(object, "is left out: %v is not the MAC of one interface", e.MAC)
+func (b *builder) claim(n *building, e *store.Endpoint) bool {
+	refuse := func(format string, args ...any) bool {
+		b.alarm("endpoint "+e.Name+" of network "+n.row.Name, format, args...)
 		return false
 	}
+	if !e.MAC.IsUnicast() {
+		return refuse("is left out: %v is not the MAC of one interface", e.MAC)
+	}
 	if o, taken := n.macs[e.MAC]; taken {
-		b.alarm(object, "is left out: MAC %v belongs to the older endpoint %s", e.MAC, o.Name)
-		return false
+		return refuse("is left out: MAC %v belongs to the older endpoint %s", e.MAC, o.Name)
 	}
 	for _, a := range e.Addrs {
 		if o, taken := n.addrs[a.Addr()]; taken {
-			b.alarm(object, "is left out: address %v belongs to the older endpoint %s", a.Addr(), o.Name)
-			return false
+			return refuse("is left out: address %v belongs to the older endpoint %s", a.Addr(), o.Name)
 		}
 	}
 	n.macs[e.MAC] = e

@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +25,8 @@ import (
 // Options are what a Reconciler works with. The first four are needed.
 type Options struct {
 	Datapath datapath.Datapath
-	// Tables returns the newest snapshot; it is called from one goroutine.
+	// Tables returns the newest snapshot, the same pointer while it is the
+	// same; it is called from one goroutine.
 	Tables func() *Tables
 	// Changes has a value whenever Tables may return something newer.
 	Changes <-chan struct{}
@@ -45,6 +45,12 @@ type Options struct {
 // goroutine; the other methods may be called from any.
 type Reconciler struct {
 	opts Options
+
+	// What the last pass built, and of which tables: a repair applies it
+	// again. Only pass looks at them.
+	tables *Tables
+	state  datapath.State
+	alarms []Alarm
 
 	mu     sync.Mutex
 	status Status
@@ -128,19 +134,21 @@ func (r *Reconciler) Run(ctx context.Context) {
 
 // pass applies the newest State and reports whether all of it was.
 func (r *Reconciler) pass(ctx context.Context) bool {
-	tables := r.opts.Tables()
-	state, alarms := Build(tables, r.opts.Local)
-	objects, err := split(r.opts.Datapath.Apply(ctx, state))
+	if t := r.opts.Tables(); t != r.tables {
+		r.tables = t
+		r.state, r.alarms = Build(t, r.opts.Local)
+	}
+	objects, err := split(r.opts.Datapath.Apply(ctx, r.state))
 	if ctx.Err() != nil {
 		return false
 	}
 	now := Status{
-		Version: tables.Version,
+		Version: r.tables.Version,
 		At:      time.Now(),
-		State:   state,
+		State:   r.state,
 		Err:     err,
 		Objects: objects,
-		Alarms:  alarms,
+		Alarms:  r.alarms,
 	}
 	r.mu.Lock()
 	before := r.status
@@ -205,8 +213,12 @@ func (r *Reconciler) report(before, now Status) {
 			log.Info("object applied again", "object", name)
 		}
 	}
+	raised := make(map[Alarm]bool, len(before.Alarms))
+	for _, a := range before.Alarms {
+		raised[a] = true
+	}
 	for _, a := range now.Alarms {
-		if !slices.Contains(before.Alarms, a) {
+		if !raised[a] {
 			log.Warn("alarm", "object", a.Object, "text", a.Text)
 		}
 	}

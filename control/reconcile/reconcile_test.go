@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -88,6 +89,30 @@ func TestReconcilerRepairs(t *testing.T) {
 			if !s.Equal(states[0]) {
 				t.Error("a repair applied another state")
 			}
+			if &s.Networks[0] != &states[0].Networks[0] {
+				t.Error("a repair has built the state again, of the same tables")
+			}
+		}
+	})
+}
+
+func TestReconcilerAppliesWhatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(plain)
+		defer r.stop()
+		if err := r.Wait(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		w := world{Tables: *r.tables.Load()}
+		w.Endpoints = maps.Clone(w.Endpoints)
+		w.endpoint("b", "blue", "1", "02:00:00:00:00:0b", "10.0.0.3/24")
+		r.tables.Store(&w.Tables)
+		r.change(2)
+		if err := r.Wait(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+		if s, _ := r.fake.Last(); len(s.Networks[0].Ports) != 2 {
+			t.Errorf("applied ports %v, want 2", s.Networks[0].Ports)
 		}
 	})
 }

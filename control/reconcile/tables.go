@@ -51,25 +51,31 @@ func (r *Reader) Read(s *store.Snapshot) *Tables {
 
 // decoder decodes the rows of one table.
 type decoder[T any] struct {
-	known map[string]decoded[T]
+	known map[string]*decoded[T]
+	pass  uint64
 }
 
 type decoded[T any] struct {
 	stamp store.Stamp
 	value T
 	err   error
+	pass  uint64 // that the row was last seen in
 }
 
 func (d *decoder[T]) read(t *Tables, rows iter.Seq[store.Row]) map[string]T {
-	known := make(map[string]decoded[T], len(d.known))
+	if d.known == nil {
+		d.known = make(map[string]*decoded[T])
+	}
+	d.pass++
 	out := make(map[string]T, len(d.known))
 	for row := range rows {
-		v, ok := d.known[row.Key]
-		if !ok || v.stamp != row.Stamp {
-			v = decoded[T]{stamp: row.Stamp}
+		v := d.known[row.Key]
+		if v == nil || v.stamp != row.Stamp {
+			v = &decoded[T]{stamp: row.Stamp}
 			v.err = row.Decode(&v.value)
+			d.known[row.Key] = v
 		}
-		known[row.Key] = v
+		v.pass = d.pass
 		if v.err != nil {
 			t.Alarms = append(t.Alarms, Alarm{
 				Object: row.Table + " " + row.Key,
@@ -79,7 +85,7 @@ func (d *decoder[T]) read(t *Tables, rows iter.Seq[store.Row]) map[string]T {
 		}
 		out[row.Key] = v.value
 	}
-	d.known = known
+	maps.DeleteFunc(d.known, func(_ string, v *decoded[T]) bool { return v.pass != d.pass })
 	return out
 }
 

@@ -42,6 +42,9 @@ func TestReader(t *testing.T) {
 	if second.Networks["n1"].Name != "green" || len(second.Endpoints) != 0 || len(second.Nodes) != 1 || len(second.Alarms) != 0 {
 		t.Errorf("tables after changes are %+v", second)
 	}
+	if len(r.endpoints.known) != 0 {
+		t.Errorf("rows that are gone are remembered: %v", r.endpoints.known)
+	}
 	if first.Networks["n1"].Name != "blue" || len(first.Endpoints) != 1 {
 		t.Errorf("the tables that were read before have changed: %+v", first)
 	}
