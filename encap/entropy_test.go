@@ -158,17 +158,3 @@ func FuzzParseFlow(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkFlowHash(b *testing.B) {
-	for name, frame := range map[string][]byte{
-		"IPv4": flow{"10.0.0.1", "10.0.0.2", protoTCP, 40000, 80}.frame(),
-		"IPv6": flow{"fd00::1", "fd00::2", protoTCP, 40000, 80}.frame(),
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				FlowHash(frame)
-			}
-		})
-	}
-}

@@ -60,13 +60,3 @@ func FuzzParseHeader(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkParseHeader(b *testing.B) {
-	in := []byte{8, 0, 0, 0, 0, 0x10, 0, 0}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := ParseHeader(in); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

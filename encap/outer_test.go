@@ -103,13 +103,3 @@ func TestNoAllocation(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkOuterPut(b *testing.B) {
-	buf, o := make([]byte, OuterLen), testOuter()
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := o.Put(buf, 1464); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
