@@ -175,34 +175,3 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("vector %v", v)
 	}
 }
-
-// BenchmarkPut writes one row into a store of many.
-func BenchmarkPut(b *testing.B) {
-	for _, rows := range []int{100, 100_000} {
-		b.Run(fmt.Sprint(rows), func(b *testing.B) {
-			s, err := store.Open(filepath.Join(b.TempDir(), "state.db"), store.Options{Logger: quiet})
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer s.Close()
-			if _, err := s.Update(func(tx *store.Tx) error {
-				for i := range rows {
-					if err := tx.Put("endpoint", fmt.Sprintf("%032x", i), "some endpoint"); err != nil {
-						return err
-					}
-				}
-				return nil
-			}); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			i := 0
-			for b.Loop() {
-				if _, err := s.Put("endpoint", fmt.Sprintf("%032x", i%rows), "changed"); err != nil {
-					b.Fatal(err)
-				}
-				i += 7919
-			}
-		})
-	}
-}

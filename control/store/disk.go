@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -66,7 +68,11 @@ func rowKey(table, key string) []byte {
 // save writes what a change makes different.
 func (s *Store) save(db *bbolt.Tx, c *change) error {
 	rows := db.Bucket(bucketRows)
-	for name, r := range c.touched {
+	// In the order of the file: bbolt keeps what a transaction adds in sorted
+	// slices, and anywhere but at their ends adding moves the rest. 100 000
+	// rows in no order take half a minute.
+	for _, name := range slices.SortedFunc(maps.Keys(c.touched), rowName.compare) {
+		r := c.touched[name]
 		k := rowKey(name.table, name.key)
 		if r == nil {
 			if err := rows.Delete(k); err != nil {

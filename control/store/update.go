@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"go.etcd.io/bbolt"
 )
@@ -21,6 +23,11 @@ type Tx struct {
 }
 
 type rowName struct{ table, key string }
+
+// compare orders names as the file does.
+func (n rowName) compare(o rowName) int {
+	return cmp.Or(strings.Compare(n.table, o.table), strings.Compare(n.key, o.key))
+}
 
 // Put writes one row. It is on disk when Put returns.
 func (s *Store) Put(table, key string, value any) (Row, error) {
