@@ -107,6 +107,10 @@ func (a *Allocator) Allocate(network string, subnets []Subnet, req Request) ([]n
 		return nil, err
 	}
 	resting := a.restingLocked(t, e, now)
+	rests := func(x netip.Addr) bool {
+		at, ok := t.rests[x]
+		return ok && now.Sub(at) < a.opt.Rest
+	}
 	for _, is4 := range []bool{true, false} {
 		if !req.needs(subnets, is4) {
 			continue
@@ -114,10 +118,10 @@ func (a *Allocator) Allocate(network string, subnets []Subnet, req Request) ([]n
 		p, err := t.pick(subnets, is4, func(x netip.Addr) bool {
 			_, leased := t.byAddr[x]
 			_, inUse := req.InUse[x]
-			return !leased && !inUse && !resting[x]
+			return !leased && !inUse && !rests(x)
 		}, e)
 		if errors.Is(err, ErrExhausted) {
-			err = fmt.Errorf("%w has %d leases, and %d addresses were released too lately", err, len(t.leases), len(resting))
+			err = fmt.Errorf("%w has %d leases, and %d addresses were released too lately", err, len(t.leases), resting)
 		}
 		if err != nil {
 			return nil, err
@@ -211,17 +215,16 @@ func prefixes(subnets []Subnet) string {
 	return strings.Join(names, ", ")
 }
 
-// restingLocked returns the addresses that were released too lately to be
+// restingLocked returns how many addresses were released too lately to be
 // picked, and forgets the others. A release in the future, which a clock that
 // was set back leaves, counts as one just now.
-func (a *Allocator) restingLocked(t *table, e edit, now time.Time) map[netip.Addr]bool {
-	resting := map[netip.Addr]bool{}
+func (a *Allocator) restingLocked(t *table, e edit, now time.Time) (resting int) {
 	for addr, at := range t.rests {
 		if at.After(now) {
 			t.rests[addr], at = now, now
 		}
 		if now.Sub(at) < a.opt.Rest {
-			resting[addr] = true
+			resting++
 		} else {
 			e[keyRest+addr.String()] = nil
 		}

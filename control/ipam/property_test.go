@@ -234,26 +234,3 @@ func TestFailedWriteChangesNothing(t *testing.T) {
 		t.Error("a lease went that is still on disk")
 	}
 }
-
-// BenchmarkAllocateFull asks a /16 with one address left.
-func BenchmarkAllocateFull(b *testing.B) {
-	d := &disk{buckets: map[string]map[string][]byte{}}
-	a, err := ipam.Open(d, ipam.Options{Rest: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	nets := []ipam.Subnet{subnet("10.0.0.0/16")}
-	for i := range 1<<16 - 4 {
-		if _, err := a.Allocate("n", nets, ipam.Request{Endpoint: fmt.Sprint("e", i)}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for b.Loop() {
-		if _, err := a.Allocate("n", nets, ipam.Request{Endpoint: "last"}); err != nil {
-			b.Fatal(err)
-		}
-		if err := a.Release("n", "last"); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
