@@ -15,7 +15,7 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 )
 
-func openStore(t *testing.T, id int) *store.Store {
+func openStore(t testing.TB, id int) *store.Store {
 	t.Helper()
 	s, err := store.Open(filepath.Join(memoryDir(t), "ovl.db"),
 		store.Options{NodeID: fmt.Sprintf("%032x", id), Logger: slog.New(slog.DiscardHandler)})

@@ -61,7 +61,7 @@ func inBubble(t *testing.T, o clustertest.Options, f func(t *testing.T, l *lab))
 
 // memoryDir is a folder whose files cost no disk time: hundreds of stores in
 // one test are not about the disk.
-func memoryDir(t *testing.T) string {
+func memoryDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "ovl-cluster-test-*")
 	if err != nil {

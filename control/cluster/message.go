@@ -45,6 +45,9 @@ func messages(rows []store.Row) ([][]byte, error) {
 	}
 	const frame = len(`{"rows":[]}`)
 	for _, row := range rows {
+		if len(out) > maxMessages {
+			break // all become hints
+		}
 		one, err := encodeMessage(message{Rows: []store.Row{row}})
 		if err != nil {
 			return nil, err
