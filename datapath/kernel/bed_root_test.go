@@ -21,7 +21,7 @@ import (
 
 // bed is a lab whose hosts run the kernel datapath.
 type bed struct {
-	t     *testing.T
+	t     testing.TB
 	lab   *linktest.Lab
 	hosts []*bedHost
 	mtu   int
@@ -46,7 +46,7 @@ type bedEndpoint struct {
 // addr returns the endpoint's first address.
 func (e *bedEndpoint) addr() netip.Addr { return e.port.Addrs[0] }
 
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		skip(t, "needs root: makes network namespaces and loads eBPF programs")
@@ -64,7 +64,7 @@ func needTool(t *testing.T, names ...string) {
 }
 
 // skip leaves a test out, but in CI, which must have what every test needs.
-func skip(t *testing.T, why string) {
+func skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
 		t.Fatal(why)
@@ -73,7 +73,7 @@ func skip(t *testing.T, why string) {
 }
 
 // newBed builds hosts with an open datapath and no network yet.
-func newBed(t *testing.T, o linktest.Options, hook Hook) *bed {
+func newBed(t testing.TB, o linktest.Options, hook Hook) *bed {
 	t.Helper()
 	needRoot(t)
 	if supported, err := tcxSupported(); err == nil && !supported && hook == HookTCX {
@@ -119,7 +119,7 @@ func (b *bed) logStats() {
 	}
 }
 
-func (h *bedHost) open(t *testing.T) {
+func (h *bedHost) open(t testing.TB) {
 	t.Helper()
 	err := h.Do(func() (err error) {
 		h.dp, err = Open(context.Background(), h.opts)
@@ -130,7 +130,7 @@ func (h *bedHost) open(t *testing.T) {
 	}
 }
 
-func (h *bedHost) close(t *testing.T) {
+func (h *bedHost) close(t testing.TB) {
 	t.Helper()
 	if h.dp == nil {
 		return
@@ -140,7 +140,7 @@ func (h *bedHost) close(t *testing.T) {
 	}
 }
 
-func (h *bedHost) apply(t *testing.T) {
+func (h *bedHost) apply(t testing.TB) {
 	t.Helper()
 	if err := h.tryApply(); err != nil {
 		t.Fatalf("apply on %s: %v", h.Name, err)
@@ -164,7 +164,7 @@ func (h *bedHost) tryApply() error {
 	return h.Do(func() error { return h.dp.Apply(context.Background(), s) })
 }
 
-func (h *bedHost) stats(t *testing.T) datapath.Stats {
+func (h *bedHost) stats(t testing.TB) datapath.Stats {
 	t.Helper()
 	s, err := h.dp.Stats(context.Background())
 	if err != nil {
@@ -249,7 +249,7 @@ func (b *bed) connect() {
 }
 
 // run runs a command in a namespace and returns what it printed.
-func run(t *testing.T, ns *linktest.Namespace, command ...string) string {
+func run(t testing.TB, ns *linktest.Namespace, command ...string) string {
 	t.Helper()
 	out, err := tryRun(ns, command...)
 	if err != nil {

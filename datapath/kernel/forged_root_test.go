@@ -241,7 +241,7 @@ func fixIPChecksum(frame []byte) {
 }
 
 // macOf returns the address of a device in a namespace.
-func macOf(t *testing.T, ns *linktest.Namespace, device string) (mac encap.MAC) {
+func macOf(t testing.TB, ns *linktest.Namespace, device string) (mac encap.MAC) {
 	t.Helper()
 	err := ns.Do(func() error {
 		i, err := net.InterfaceByName(device)

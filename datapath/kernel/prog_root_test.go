@@ -113,7 +113,7 @@ func withTOS(frame []byte, tos byte) []byte {
 }
 
 // knowNeighbour spares the test the resolution of the other host's MAC.
-func knowNeighbour(t *testing.T, from *bedHost, to dt.Party) {
+func knowNeighbour(t testing.TB, from *bedHost, to dt.Party) {
 	t.Helper()
 	run(t, from.Namespace, "ip", "neigh", "replace", to.Addr.String(), "lladdr", to.MAC.String(),
 		"dev", linktest.UnderlayDevice, "nud", "permanent")
