@@ -44,7 +44,7 @@ bpffs: # mount the BPF file system, if nobody has
 	@mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
 
 .PHONY: test
-test: build bpffs $(TOOLS)/gotestsum ## run every test (as root; installs what the tests run)
+test: build bpffs $(TOOLS)/gotestsum ## run every test, and each Go benchmark once (as root; installs what they run)
 	@.ci/need $(TEST_PROGRAMS)
 	$(GO) vet ./...
 	.ci/test

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -319,9 +318,7 @@ func TestManyEndpoints(t *testing.T) {
 }
 
 func BenchmarkCreateEndpoint(b *testing.B) {
-	if os.Geteuid() != 0 {
-		b.Skip("needs root")
-	}
+	linktest.NeedRoot(b)
 	s := newStage(b)
 	spec := s.spec()
 	for b.Loop() {
