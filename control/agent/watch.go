@@ -130,12 +130,4 @@ func (a *Agent) reviewDevices() error {
 }
 
 // ownEndpoints are those of this host.
-func (a *Agent) ownEndpoints() []store.Endpoint {
-	var out []store.Endpoint
-	for _, e := range a.tables().EndpointsByAge("") {
-		if e.Node == a.self.ID {
-			out = append(out, e)
-		}
-	}
-	return out
-}
+func (a *Agent) ownEndpoints() []store.Endpoint { return a.tables().EndpointsOf(a.self.ID) }

@@ -223,3 +223,27 @@ func TestSplit(t *testing.T) {
 		}
 	}
 }
+
+// A pass that only repairs applies the State of before: building it again
+// would be most of what an agent does in a large cluster.
+func TestReconcilerBuildsOncePerSnapshot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(plain)
+		defer r.stop()
+		synctest.Wait()
+		first := r.Status()
+		time.Sleep(12 * time.Second)
+		again := r.Status()
+		if again.At.Equal(first.At) {
+			t.Fatal("nothing was applied in between")
+		}
+		if &again.State.Networks[0] != &first.State.Networks[0] {
+			t.Error("the State was built again, from the same tables")
+		}
+		r.change(2)
+		synctest.Wait()
+		if now := r.Status(); now.Version != 2 || &now.State.Networks[0] == &first.State.Networks[0] {
+			t.Errorf("the State of version %d is still that of version 1", now.Version)
+		}
+	})
+}

@@ -116,6 +116,18 @@ func (t *Tables) EndpointsByAge(network string) []store.Endpoint {
 	return out
 }
 
+// EndpointsOf returns the endpoints of a node, the oldest first.
+func (t *Tables) EndpointsOf(node string) []store.Endpoint {
+	var out []store.Endpoint
+	for _, e := range t.Endpoints {
+		if e.Node == node {
+			out = append(out, e)
+		}
+	}
+	slices.SortFunc(out, olderEndpoint)
+	return out
+}
+
 // WithNetwork returns t with n in the place of the network of that ID.
 func (t *Tables) WithNetwork(n store.Network) *Tables {
 	next := *t

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,5 +48,20 @@ func TestReader(t *testing.T) {
 	}
 	if first.Networks["n1"].Name != "blue" || len(first.Endpoints) != 1 {
 		t.Errorf("the tables that were read before have changed: %+v", first)
+	}
+}
+
+func TestEndpointsOf(t *testing.T) {
+	w := newWorld()
+	w.endpoint("b", "blue", "1", "02:00:00:00:00:0b", "10.0.0.3/24")
+	w.endpoint("a", "blue", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
+	w.endpoint("c", "blue", "2", "02:00:00:00:00:0c", "10.0.0.4/24")
+	var got []string
+	for _, e := range w.EndpointsOf("1") {
+		got = append(got, e.Name)
+	}
+	// The world makes each younger than the one before.
+	if want := []string{"b", "a"}; !slices.Equal(got, want) {
+		t.Errorf("endpoints of node 1: %v, want %v", got, want)
 	}
 }
