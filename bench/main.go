@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ovlnet/ovl/bench/contender"
+	"github.com/ovlnet/ovl/bench/crowd"
 )
 
 const usage = `Measure ovl beside what its users would pick instead.
@@ -44,6 +45,10 @@ const (
 type errUsage struct{ error }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == crowd.Subcommand {
+		// A process of the growth stage, on a third host.
+		os.Exit(crowd.Main(os.Args[2:]))
+	}
 	os.Exit(execute(os.Args[1:], os.Stdout, os.Stderr))
 }
 
