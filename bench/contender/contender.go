@@ -9,6 +9,7 @@ package contender
 
 import (
 	"context"
+	"time"
 
 	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
@@ -37,11 +38,29 @@ type Attacher interface {
 	Attach(ctx context.Context, lab *linktest.Lab) (e measure.Endpoint, detach func(context.Context) error, err error)
 }
 
-// Footprint is a Contender that can tell what memory it takes on its first
-// host, in bytes: that of its processes, and that of its tables in the kernel.
+// Footprint is a Contender that can tell what it costs its first host to have
+// it, apart from what its packets cost.
 type Footprint interface {
 	Contender
-	Memory(ctx context.Context) (processes, tables uint64, err error)
+	Usage(ctx context.Context) (Usage, error)
+}
+
+// Usage is what a Footprint tells.
+type Usage struct {
+	// Processes is the memory of its processes, and Tables that of its
+	// tables in the kernel, in bytes.
+	Processes, Tables uint64
+	// CPU is the time that its processes have used so far.
+	CPU time.Duration
+}
+
+// Grown is a Contender whose tables were filled with remote endpoints.
+type Grown interface {
+	Contender
+	// Filled is how long it took until both hosts had them.
+	Filled() time.Duration
+	// Rest returns when nothing is left to do after a change.
+	Rest(ctx context.Context) error
 }
 
 // Options say what to set up.
@@ -50,9 +69,6 @@ type Options struct {
 	Ovlctl string
 	// Wireguard is the path of wireguard-go.
 	Wireguard string
-	// Remotes is how many remote endpoints the tables hold beside those that
-	// are measured.
-	Remotes int
 }
 
 // Baseline is the contender that ratios are taken against.
@@ -64,10 +80,10 @@ func All(o Options) []Contender {
 	return []Contender{
 		underlay{},
 		&limit{},
-		kernelVXLAN{},
+		&kernelVXLAN{},
 		&external{},
 		&swarm{},
 		&wireguard{binary: o.Wireguard},
-		&ovl{binary: o.Ovlctl},
+		&ovl{binary: o.Ovlctl, first: 1},
 	}
 }

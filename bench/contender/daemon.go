@@ -83,8 +83,11 @@ func (d *daemon) sleep(ctx context.Context, pause time.Duration) error {
 
 // lastWords is the end of the daemon's log, as an error to go with another;
 // nil if it has said nothing.
-func (d *daemon) lastWords() error {
-	log, err := os.ReadFile(d.log)
+func (d *daemon) lastWords() error { return lastWords(d.log) }
+
+// lastWords is that of a log.
+func lastWords(path string) error {
+	log, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
@@ -93,7 +96,7 @@ func (d *daemon) lastWords() error {
 		return nil
 	}
 	lines := bytes.Split(log, []byte("\n"))
-	return fmt.Errorf("%s ends in:\n%s", filepath.Base(d.log), bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
+	return fmt.Errorf("%s ends in:\n%s", filepath.Base(path), bytes.Join(lines[max(0, len(lines)-5):], []byte("\n")))
 }
 
 // terminate asks the daemon to end and waits for that.

@@ -1,6 +1,7 @@
 package contender
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/vishvananda/netlink"
@@ -35,4 +36,20 @@ func byName(name string) (netlink.Link, error) {
 		return nil, fmt.Errorf("device %s: %w", name, err)
 	}
 	return l, nil
+}
+
+// removeDevice removes a device of the calling thread's namespace; one that is
+// gone is no error.
+func removeDevice(name string) error {
+	l, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err == nil {
+		err = netlink.LinkDel(l)
+	}
+	if err != nil {
+		return fmt.Errorf("device %s: remove: %w", name, err)
+	}
+	return nil
 }

@@ -17,10 +17,10 @@ import (
 )
 
 // instancePrefix begins the name of every ovl instance that bench starts; the
-// PID of the bench follows, then the number of the host.
+// PID of the bench follows, then a number of its own.
 const instancePrefix = "bench"
 
-func instanceName(pid, host int) string { return fmt.Sprintf("%s%d-%d", instancePrefix, pid, host) }
+func instanceName(pid, number int) string { return fmt.Sprintf("%s%d-%d", instancePrefix, pid, number) }
 
 // instanceFolders are what an agent of that name may leave.
 func instanceFolders(instance string) []string {
@@ -120,9 +120,8 @@ func killInside(ctx context.Context, ns *linktest.Namespace) error {
 // left, inside the namespace it ran in as long as that exists.
 func removeInstance(ctx context.Context, o Options, instance string) error {
 	down := []string{o.Ovlctl, "--instance", instance, "down", "--force"}
-	pid, host, _ := strings.Cut(strings.TrimPrefix(instance, instancePrefix), "-")
 	// The pattern is well-formed, and its matches are bench's own labs.
-	spaces, _ := filepath.Glob(fmt.Sprintf("/run/netns/ovllab-%s-*-h%s", pid, host))
+	spaces, _ := filepath.Glob(fmt.Sprintf("/run/netns/ovllab-%d-*-h*", instancePID(instance)))
 	for _, ns := range spaces {
 		args := append([]string{"--net=" + ns, "--"}, down...)
 		// A lab without this agent has nothing to take down.

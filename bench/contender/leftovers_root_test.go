@@ -6,10 +6,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ovlnet/ovl/bench/crowd"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
-func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
+// TestMain also is what the process of a crowd begins with: this program,
+// started again.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == crowd.Subcommand {
+		os.Exit(crowd.Main(os.Args[2:]))
+	}
+	linktest.VerifyNoLeaks(m)
+}
 
 const dead = 1<<22 + 1 // above any PID
 

@@ -1,74 +1,60 @@
 package contender
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/ovlnet/ovl/bench/crowd"
 	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
-// ovl is the real thing: an `ovlctl up` on each host, a network, and an
-// attached namespace on each.
+// ovl is the real thing: an `ovlctl up` on each of the first two hosts, a
+// network, and an attached namespace on each. Where it is to grow, a third
+// host brings remote endpoints (ovl_grown.go).
 type ovl struct {
 	binary string
+	// first is the number of its first instance: contenders that stand side
+	// by side have numbers of their own.
+	first int
+	// grows: it is measured with that many remotes, which may be 0.
+	grows   bool
+	remotes int
 
 	logs   string
 	agents []*agent
-}
-
-// agent is an `ovlctl up` on one host.
-type agent struct {
-	instance string
-	host     *linktest.Host
-	binary   string
-	log      string
-	daemon   *daemon
+	spare  *linktest.Namespace
+	crowd  *crowd.Process
+	filled time.Duration
 }
 
 // ovlNetwork is the network's name; each lab is a cluster of its own.
 const ovlNetwork = "bench"
 
-func (*ovl) Name() string { return "ovl" }
+func (o *ovl) Name() string { return grownName("ovl", o.grows, o.remotes) }
 
 func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error) {
-	_, err := os.Stat(o.binary)
+	if _, err := os.Stat(o.binary); err != nil {
+		return measure.Pair{}, err
+	}
+	var err error
+	if o.logs, err = makeLogs(strings.ReplaceAll(o.Name(), "/", "-")); err != nil {
+		return measure.Pair{}, err
+	}
+	token, err := o.startAgents(ctx, lab.Hosts[:2])
 	if err != nil {
 		return measure.Pair{}, err
 	}
-	if o.logs, err = makeLogs(o.Name()); err != nil {
-		return measure.Pair{}, err
+	create := []string{"network", "create", ovlNetwork}
+	if o.grows {
+		create = append(create, "--subnet", grownSubnet.String())
 	}
-	var join []string
-	for i, h := range lab.Hosts {
-		a := &agent{instance: instanceName(os.Getpid(), i+1), host: h, binary: o.binary}
-		a.log = filepath.Join(o.logs, a.instance+".log")
-		o.agents = append(o.agents, a)
-		if err := a.start(ctx, join...); err != nil {
-			return measure.Pair{}, fmt.Errorf("agent %d: %w", i+1, err)
-		}
-		if i == 0 {
-			token, err := a.ctl(ctx, "token", "create")
-			if err != nil {
-				return measure.Pair{}, err
-			}
-			join = []string{"--join", h.Addr.String(), "--token", strings.TrimSpace(string(token))}
-		}
-	}
-	for _, a := range o.agents {
-		if err := a.waitPeers(ctx, len(lab.Hosts)-1); err != nil {
-			return measure.Pair{}, err
-		}
-	}
-	if _, err := o.agents[0].ctl(ctx, "network", "create", ovlNetwork); err != nil {
+	if _, err := o.agents[0].ctl(ctx, create...); err != nil {
 		return measure.Pair{}, err
 	}
 	var ends [2]measure.Endpoint
@@ -77,95 +63,64 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 			return measure.Pair{}, err
 		}
 	}
+	o.spare = lab.Endpoint("ovl-spare")
+	if o.remotes > 0 {
+		if err := o.fill(ctx, lab, token); err != nil {
+			return measure.Pair{}, err
+		}
+	}
 	return measure.Pair{Client: ends[0], Server: ends[1]}, nil
+}
+
+// startAgents makes a cluster of the hosts and returns its token.
+func (o *ovl) startAgents(ctx context.Context, hosts []*linktest.Host) (token string, err error) {
+	var join []string
+	for i, h := range hosts {
+		a := &agent{instance: instanceName(os.Getpid(), o.first+i), host: h, binary: o.binary}
+		a.log = filepath.Join(o.logs, a.instance+".log")
+		o.agents = append(o.agents, a)
+		if err := a.start(ctx, join...); err != nil {
+			return "", fmt.Errorf("agent %d: %w", i+1, err)
+		}
+		if i > 0 {
+			continue
+		}
+		out, err := a.ctl(ctx, "token", "create")
+		if err != nil {
+			return "", err
+		}
+		token = strings.TrimSpace(string(out))
+		join = []string{"--join", h.Addr.String(), "--token", token}
+	}
+	for _, a := range o.agents {
+		if err := a.waitPeers(ctx, len(hosts)-1); err != nil {
+			return "", err
+		}
+	}
+	return token, nil
+}
+
+// Attach is `ovlctl attach` of a namespace, which returns when the other hosts
+// have the endpoint, too, or after half a second.
+func (o *ovl) Attach(ctx context.Context, _ *linktest.Lab) (measure.Endpoint, func(context.Context) error, error) {
+	a := o.agents[1]
+	e, err := a.attach(ctx, o.spare)
+	if err != nil {
+		return measure.Endpoint{}, nil, err
+	}
+	return e, func(ctx context.Context) error {
+		_, err := a.ctl(ctx, "detach", o.spare.Name, "--network", ovlNetwork)
+		return err
+	}, nil
 }
 
 func (o *ovl) Teardown(ctx context.Context) error {
 	var errs []error
+	if o.crowd != nil {
+		errs = append(errs, o.crowd.Stop())
+	}
 	for _, a := range o.agents {
 		errs = append(errs, a.stop(ctx))
 	}
 	return errors.Join(append(errs, removeLogs(o.logs))...)
-}
-
-// start runs the agent and returns when it answers.
-func (a *agent) start(ctx context.Context, join ...string) error {
-	args := append([]string{"up", "--instance", a.instance, "--name", a.instance, "--datapath", "kernel",
-		"--advertise", a.host.Addr.String()}, join...)
-	var err error
-	if a.daemon, err = startDaemon(ctx, a.host, a.log, a.binary, args...); err != nil {
-		return err
-	}
-	return a.poll(ctx, func([]byte) bool { return true }, "status")
-}
-
-// waitPeers returns when the agent sees n live peers.
-func (a *agent) waitPeers(ctx context.Context, n int) error {
-	return a.poll(ctx, func(out []byte) bool {
-		var peers []struct{ State string }
-		if json.Unmarshal(out, &peers) != nil {
-			return false
-		}
-		alive := 0
-		for _, p := range peers {
-			if p.State == "alive" {
-				alive++
-			}
-		}
-		return alive == n
-	}, "peers", "-o", "json")
-}
-
-// attach puts a namespace on the network.
-func (a *agent) attach(ctx context.Context, ns *linktest.Namespace) (measure.Endpoint, error) {
-	out, err := a.ctl(ctx, "attach", ovlNetwork, "--netns", ns.Name, "-o", "json")
-	if err != nil {
-		return measure.Endpoint{}, err
-	}
-	var e struct{ Addresses []netip.Prefix }
-	if err := json.Unmarshal(out, &e); err != nil || len(e.Addresses) == 0 {
-		return measure.Endpoint{}, fmt.Errorf("attach printed no addresses: %s", out)
-	}
-	return measure.Endpoint{Namespace: ns, Addr: e.Addresses[0].Addr()}, nil
-}
-
-// ctl asks the agent and returns what ovlctl prints.
-func (a *agent) ctl(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := a.host.Command(ctx, a.binary, append([]string{"--instance", a.instance}, args...)...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("ovlctl %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
-	}
-	return stdout.Bytes(), nil
-}
-
-// poll asks again until the answer is the one that is waited for.
-func (a *agent) poll(ctx context.Context, done func([]byte) bool, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	for {
-		out, err := a.ctl(ctx, args...)
-		if err == nil && done(out) {
-			return nil
-		}
-		if sleepErr := a.daemon.sleep(ctx, 50*time.Millisecond); sleepErr != nil {
-			return errors.Join(fmt.Errorf("waiting for ovlctl %s: %w", args[0], sleepErr), err, a.daemon.lastWords())
-		}
-	}
-}
-
-// stop takes the instance down and waits for its process.
-func (a *agent) stop(ctx context.Context) error {
-	_, err := a.ctl(ctx, "down", "--force")
-	if a.daemon != nil {
-		a.daemon.wait()
-	}
-	errs := []error{err}
-	for _, dir := range instanceFolders(a.instance) {
-		if _, err := os.Stat(dir); err == nil {
-			errs = append(errs, fmt.Errorf("ovlctl down left %s", dir), os.RemoveAll(dir))
-		}
-	}
-	return errors.Join(errs...)
 }
