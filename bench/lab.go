@@ -50,10 +50,11 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-// newLab builds a lab of two hosts, each the other's only neighbour.
-func newLab(tb *labTB, mtu int) (lab *linktest.Lab, err error) {
+// newLab builds a lab: of two hosts, each the other's only neighbour, unless it
+// is to have more.
+func newLab(tb *labTB, hosts, mtu int) (lab *linktest.Lab, err error) {
 	err = guard(func() error {
-		lab = linktest.New(tb, linktest.Options{Hosts: 2, MTU: mtu})
+		lab = linktest.New(tb, linktest.Options{Hosts: hosts, MTU: mtu})
 		return nil
 	})
 	if err != nil {

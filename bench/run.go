@@ -51,13 +51,13 @@ func (stage Stage) run(ctx context.Context, o options, r *report.Report, p *prog
 		p.tell("%s: setting up %s", stage.Name, c.Name())
 		s := &stand{Subject: Subject{Contender: c}, tb: &labTB{name: c.Name(), log: p.w}}
 		stands = append(stands, s)
-		err := s.setUp(ctx, stage.MTU)
+		err := s.setUp(ctx, stage)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
 			p.tell("%s is not run: %v", c.Name(), err)
-			p.skip(o.rounds * len(stage.Scenarios))
+			p.skip(stage.looks(o.rounds))
 			r.NotRun[c.Name()] = err.Error()
 		}
 	}
@@ -68,11 +68,14 @@ func (stage Stage) run(ctx context.Context, o options, r *report.Report, p *prog
 	}
 	for round := range o.rounds {
 		for _, l := range looks {
+			if round >= l.scenario.rounds(o.rounds) {
+				continue
+			}
 			if err := l.measure(ctx, o, stands, func(s *stand, result string, err error) {
 				p.look("%s %d/%d  %-15s %-10s %s",
 					stage.Name, round+1, o.rounds, l.scenario.Name, s.Contender.Name(), result)
 				if err != nil {
-					p.skip(o.rounds - round - 1)
+					p.skip(l.scenario.rounds(o.rounds) - round - 1)
 				}
 			}); err != nil {
 				return err
@@ -84,8 +87,8 @@ func (stage Stage) run(ctx context.Context, o options, r *report.Report, p *prog
 
 // setUp builds the contender in a lab. The stand is to be torn down also if
 // that fails.
-func (s *stand) setUp(ctx context.Context, mtu int) error {
-	lab, err := newLab(s.tb, mtu)
+func (s *stand) setUp(ctx context.Context, stage Stage) error {
+	lab, err := newLab(s.tb, stage.Hosts, stage.MTU)
 	if err != nil {
 		return err
 	}

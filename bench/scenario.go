@@ -19,6 +19,8 @@ type Scenario struct {
 	// NoOffload measures over an underlay that cannot segment, as behind a
 	// NIC without offloads: TSO, GSO and tunnel segmentation off, GRO on.
 	NoOffload bool
+	// Once: it is looked at in the first round only.
+	Once bool
 	// Quick scenarios are part of the quick run too.
 	Quick bool
 	// Share is the part of the usual duration that is enough; 0 is all.
@@ -53,6 +55,14 @@ func between(look measure.Func) func(context.Context, Subject, time.Duration) (m
 	return func(ctx context.Context, s Subject, d time.Duration) (measure.Values, error) {
 		return look(ctx, s.Pair, d)
 	}
+}
+
+// rounds returns in how many of a run's rounds the scenario is looked at.
+func (s Scenario) rounds(all int) int {
+	if s.Once {
+		return 1
+	}
+	return all
 }
 
 // duration returns how long the scenario looks when the usual is d.

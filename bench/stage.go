@@ -12,11 +12,23 @@ import (
 type Stage struct {
 	Name string
 	// MTU is the underlay's, in bytes.
-	MTU        int
+	MTU int
+	// Hosts is how many there are in each lab; 0 is 2, which share a veth
+	// pair. More are joined by a bridge.
+	Hosts      int
 	Contenders []contender.Contender
-	// Baseline is the contender that ratios are taken against.
+	// Baseline is the contender that ratios are taken against; see
+	// report.Figure where it is empty.
 	Baseline  string
 	Scenarios []Scenario
+}
+
+// looks returns how often each contender is looked at.
+func (stage Stage) looks(rounds int) (n int) {
+	for _, s := range stage.Scenarios {
+		n += s.rounds(rounds)
+	}
+	return n
 }
 
 // stages returns what there is to do, in order.
@@ -27,8 +39,16 @@ func stages(o options) []Stage {
 			MTU:        1500,
 			Contenders: contender.All(o.contenders),
 			Baseline:   contender.Baseline,
-			Scenarios:  pairScenarios,
+			Scenarios:  append(slices.Clone(pairScenarios), attachScenario),
 		},
+		{
+			Name:       "jumbo",
+			MTU:        9000,
+			Contenders: contender.All(o.contenders),
+			Baseline:   contender.Baseline,
+			Scenarios:  jumboScenarios,
+		},
+		growthStage(o.contenders),
 	}
 	var out []Stage
 	for _, s := range all {
