@@ -38,3 +38,12 @@ func TestOnly(t *testing.T) {
 		t.Error("an unknown scenario is taken")
 	}
 }
+
+// What is looked at once a run is counted once, too, by whoever guesses when
+// the run ends.
+func TestLooks(t *testing.T) {
+	stage := Stage{Scenarios: []Scenario{{Name: "each"}, {Name: "once", Once: true}}}
+	if n := stage.looks(5); n != 6 {
+		t.Errorf("a contender is looked at %d times in 5 rounds, want 6", n)
+	}
+}

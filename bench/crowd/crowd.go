@@ -135,9 +135,8 @@ func find(snap *store.Snapshot, name string) (store.Network, error) {
 	return store.Network{}, fmt.Errorf("there is no network %s", name)
 }
 
-// endpointsPerChange is how many rows are written at once. An agent writes one
-// at a time; in a change of very many, each costs bbolt more than the one
-// before.
+// endpointsPerChange is how many rows are written at once: an agent writes one
+// at a time, and the others begin to take rows in before the last is written.
 const endpointsPerChange = 1000
 
 // publish writes the rows of endpoints, as one change.
