@@ -32,24 +32,24 @@ func runCommand(args []string, stdout, stderr io.Writer) error {
 	if err := contender.CheckLeftovers(); err != nil {
 		return err
 	}
-	r, err := run(ctx, o, stderr)
+	r, failed := run(ctx, o, stderr)
 	if ctx.Err() != nil {
 		return errors.New("interrupted; everything is taken down")
 	}
-	if err != nil {
-		return err
+	if failed != nil {
+		failed = fmt.Errorf("the report may lack something: %w", failed)
 	}
 	r.Ovl = ovlVersion(ctx, o.contenders.Ovlctl)
 	// The file first: it is what cannot be had again.
 	path, err := r.Write(o.out)
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	if err := r.Print(stdout); err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	fmt.Fprintln(stdout, "\nreport:", path)
-	return nil
+	return failed
 }
 
 // ovlVersion returns what was measured, empty where it cannot be told.

@@ -25,14 +25,15 @@ type stand struct {
 const teardownTime = 30 * time.Second
 
 // run measures and returns the report. Nothing of the contenders is left when
-// it returns.
+// it returns. With an error the report has what was measured until then.
 func run(ctx context.Context, o options, log io.Writer) (*report.Report, error) {
 	r := report.New(o.rounds, o.duration)
 	all := stages(o)
 	p := newProgress(log, all, o.rounds)
 	for _, s := range all {
 		if err := s.run(ctx, o, r, p); err != nil {
-			return nil, err
+			r.End()
+			return r, err
 		}
 	}
 	r.End()

@@ -90,7 +90,11 @@ func Compare(before, after *Report) Comparison {
 			if f.BaselineOf(name) == name || old.Values[name] == nil {
 				continue
 			}
-			c.Changes = append(c.Changes, compareRounds(f, name, old.ratiosOf(name), f.ratiosOf(name)))
+			change := Change{Figure: f, Contender: name, P: 1, Why: "it was measured against another baseline"}
+			if old.BaselineOf(name) == f.BaselineOf(name) {
+				change = compareRounds(f, name, old.ratiosOf(name), f.ratiosOf(name))
+			}
+			c.Changes = append(c.Changes, change)
 		}
 	}
 	holm(c.Changes)
@@ -205,10 +209,5 @@ func caveats(before, after *Report) []string {
 	note("CPUs", before.Machine.CPUs, after.Machine.CPUs)
 	note("kernel", before.Machine.Kernel, after.Machine.Kernel)
 	note("seconds per measurement", before.Duration, after.Duration)
-	for _, f := range after.Figures {
-		if old := before.figure(f.Name); old != nil && old.Baseline != f.Baseline {
-			note("the baseline of "+f.Name, old.Baseline, f.Baseline)
-		}
-	}
 	return out
 }

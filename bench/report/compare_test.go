@@ -161,6 +161,13 @@ func TestCompareSaysWhich(t *testing.T) {
 	before.Summarize()
 	after.Summarize()
 	after.Machine.Kernel = "7.0"
+	other := &Figure{Name: "other", Title: "other", Unit: "x", Baseline: "underlay"}
+	same := &Figure{Name: "other", Title: "other", Unit: "x", Baseline: "vxlan"}
+	for range 3 {
+		other.Add("ovl", 1)
+		same.Add("ovl", 2)
+	}
+	before.Figures, after.Figures = append(before.Figures, other), append(after.Figures, same)
 
 	c := Compare(before, after)
 	got := map[string]Verdict{}
@@ -170,6 +177,7 @@ func TestCompareSaysWhich(t *testing.T) {
 	want := map[string]Verdict{
 		"faster": Better, "slower": Worse, "no-scatter": Better, "small": Unchanged,
 		"noisy": Untold, "short": Untold, "short-small": Unchanged, "zero": Untold,
+		"other": Untold,
 	}
 	for name, v := range want {
 		if got[name] != v {
@@ -191,7 +199,8 @@ func TestCompareSaysWhich(t *testing.T) {
 		"the rounds scatter too much",
 		"only in the old run: gone",
 		"only in the new run: new",
-		"8 compared: 2 better, 1 worse, 3 could not be told, 2 unchanged",
+		"it was measured against another baseline",
+		"9 compared: 2 better, 1 worse, 4 could not be told, 2 unchanged",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the comparison lacks %q:\n%s", want, &out)
