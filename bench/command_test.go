@@ -50,7 +50,7 @@ func TestCommandLine(t *testing.T) {
 		"no rounds":            {[]string{"-rounds", "0"}, exitUsage, "", "at least 1 round"},
 		"compare one":          {[]string{"compare", old}, exitUsage, "", "bench: bench compare: a report is missing; see `bench -help`\n"},
 		"compare three":        {[]string{"compare", old, same, slower}, exitUsage, "", "unknown argument"},
-		"compare the same":     {[]string{"compare", "-fail", old, same}, exitDone, "\nno change\n", ""},
+		"compare the same":     {[]string{"compare", "-fail", old, same}, exitDone, "\nno change beyond the noise\n", ""},
 		"compare with slower":  {[]string{"compare", old, slower}, exitDone, "\nWORSE\n  ovl           1.50 → 1.10   -27 %  TCP", ""},
 		"fail if slower":       {[]string{"compare", "-fail", old, slower}, exitFailed, "WORSE", "bench: something got worse\n"},
 		"compare with nothing": {[]string{"compare", old, "nothing.json"}, exitFailed, "", "nothing.json: no such file"},

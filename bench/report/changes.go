@@ -39,7 +39,7 @@ func (c Comparison) Print(w io.Writer) error {
 	fmt.Fprintf(&b, "\n%d compared: %d better, %d worse, %d could not be told, %d unchanged (less than %.0f %%)\n",
 		len(c.Changes), counts[Better], counts[Worse], counts[Untold], counts[Unchanged], minEffect*100)
 	if counts[Better]+counts[Worse] == 0 {
-		fmt.Fprintln(&b, "no change")
+		fmt.Fprintln(&b, "no change beyond the noise")
 	}
 	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("print the comparison: %w", err)

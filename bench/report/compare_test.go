@@ -216,7 +216,7 @@ func TestCompareWithItself(t *testing.T) {
 		t.Errorf("%v, %v", got, c.Caveats)
 	}
 	var out strings.Builder
-	if err := c.Print(&out); err != nil || !strings.Contains(out.String(), "\nno change\n") {
+	if err := c.Print(&out); err != nil || !strings.Contains(out.String(), "\nno change beyond the noise\n") {
 		t.Errorf("%v:\n%s", err, &out)
 	}
 }

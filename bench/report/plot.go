@@ -59,8 +59,9 @@ func (r *Report) plotPanels(title string, panels []panel, legend func(c *canvas,
 		}
 		for i, p := range row {
 			x := plotMargin + float64(i)*(panelWidth+columnGap)
-			for j, line := range p.titleLines() {
-				c.text(x, y+titleLine*float64(j+1), atStart, "title", line)
+			title := p.titleLines()
+			for j, line := range title {
+				c.text(x, y+titleLine*float64(lines-len(title)+j+1), atStart, "title", line)
 			}
 			p.draw(c, x, y+titleLine*float64(lines))
 		}

@@ -88,7 +88,12 @@ func (r *Report) headline() string {
 }
 
 // factor writes a ratio.
-func factor(q float64) string { return fmt.Sprintf("%.2f", q) }
+func factor(q float64) string {
+	if q >= 10 {
+		return number(q)
+	}
+	return fmt.Sprintf("%.2f", q)
+}
 
 func count(n int, of string) string {
 	if n != 1 {
