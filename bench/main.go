@@ -129,7 +129,7 @@ type options struct {
 
 // A quick run's rounds and duration, unless the flags say otherwise.
 const (
-	quickRounds   = 3
+	quickRounds   = 5
 	quickDuration = time.Second
 )
 
@@ -137,7 +137,7 @@ const (
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
 	fs := newFlags("bench", usage, stdout)
-	fs.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender; 3 with -quick")
+	fs.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender")
 	fs.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes; 1s with -quick")
 	fs.StringVar(&o.out, "out", "bench/out", "`folder` for the JSON report")
 	fs.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")

@@ -203,6 +203,9 @@ pin=()
 
 # throughput SERVER CLIENT ADDRESS sets gbits to what one TCP stream carries.
 throughput() {
+	# iperf3 chooses cubic once it is connected; bbr's pacing, where that is
+	# the default, would stay with the connection.
+	in_ns "$2" sysctl -qw net.ipv4.tcp_congestion_control=reno
 	in_ns "$1" iperf3 --server --one-off 9>&- >"$work/server" 2>&1 &
 	local server=$!
 	until_done 60 in_ns "$1" sh -c 'ss -Hltn sport = :5201 | grep -q .'

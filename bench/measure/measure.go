@@ -40,11 +40,6 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // Func looks at a pair for d and returns what it saw.
 type Func func(ctx context.Context, p Pair, d time.Duration) (Values, error)
 
-// congestion is the algorithm of every TCP stream: cubic, the kernel's own
-// choice. A machine may be set to bbr, which paces what it sends, and then
-// its timers are measured beside the path.
-const congestion = "cubic"
-
 // Values are the figures of one look, by the names that the function's comment
 // gives them.
 type Values map[string]float64

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"time"
@@ -54,18 +53,6 @@ func wrk(ctx context.Context, p Pair, d time.Duration, closing bool) (Values, er
 		return nil, err
 	}
 	return Values{"rate": rate / 1e3}, nil
-}
-
-// setCongestion has connections at e use reno from now on, for the reason
-// that congestion gives. wrk cannot choose, and reno is what every namespace
-// may have; for answers of one segment there is no difference to cubic.
-func setCongestion(e Endpoint) error {
-	return e.Namespace.Do(func() error {
-		if err := os.WriteFile("/proc/sys/net/ipv4/tcp_congestion_control", []byte("reno"), 0); err != nil {
-			return fmt.Errorf("congestion control at %s: %w", e.Addr, err)
-		}
-		return nil
-	})
 }
 
 var (
