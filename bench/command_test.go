@@ -75,24 +75,6 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-func TestQuickHasItsOwnDefaults(t *testing.T) {
-	for _, c := range []struct {
-		args     string
-		rounds   int
-		duration time.Duration
-	}{
-		{"", 5, 2 * time.Second},
-		{"-quick", quickRounds, quickDuration},
-		{"-quick -rounds 5", 5, quickDuration},
-		{"-duration 2s -quick", quickRounds, 2 * time.Second},
-	} {
-		o, err := parseOptions(strings.Fields(c.args), os.Stderr)
-		if err != nil || o.rounds != c.rounds || o.duration != c.duration {
-			t.Errorf("%q: %d rounds of %v, %v", c.args, o.rounds, o.duration, err)
-		}
-	}
-}
-
 func TestProgress(t *testing.T) {
 	var out strings.Builder
 	p := newProgress(&out, []Stage{{Scenarios: make([]Scenario, 3), Contenders: nil}}, 2)

@@ -127,18 +127,12 @@ type options struct {
 	only []string
 }
 
-// A quick run's rounds and duration, unless the flags say otherwise.
-const (
-	quickRounds   = 5
-	quickDuration = time.Second
-)
-
 // parseOptions reads the command line of a run.
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
 	fs := newFlags("bench", usage, stdout)
 	fs.IntVar(&o.rounds, "rounds", 5, "how often each scenario is measured for each contender")
-	fs.DurationVar(&o.duration, "duration", 2*time.Second, "how long one measurement of throughput takes; 1s with -quick")
+	fs.DurationVar(&o.duration, "duration", time.Second, "how long one measurement of throughput takes")
 	fs.StringVar(&o.out, "out", "bench/out", "`folder` for the JSON report")
 	fs.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
 	fs.StringVar(&o.contenders.Wireguard, "wireguard", "bin/tools/wireguard", "the wireguard-go to measure")
@@ -150,14 +144,6 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	fs.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
 	if err := parse(fs, args, 0); err != nil {
 		return o, err
-	}
-	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if o.quick && !given["rounds"] {
-		o.rounds = quickRounds
-	}
-	if o.quick && !given["duration"] {
-		o.duration = quickDuration
 	}
 	if o.rounds < 1 || o.duration < time.Second {
 		return o, errUsage{errors.New("it takes at least 1 round and a duration of 1s")}

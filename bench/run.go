@@ -128,10 +128,12 @@ func (s *stand) tearDown(ctx context.Context) error {
 type look struct {
 	scenario Scenario
 	figures  []*report.Figure
+	// left are the contenders that are looked at no more.
+	left map[string]bool
 }
 
 func newLook(s Scenario, baseline string) *look {
-	l := &look{scenario: s}
+	l := &look{scenario: s, left: map[string]bool{}}
 	for _, f := range s.Figures {
 		l.figures = append(l.figures, &report.Figure{
 			Name: f.Name, Title: f.Title, Unit: f.Unit, LowerIsBetter: f.LowerIsBetter, Baseline: baseline,
@@ -165,12 +167,17 @@ func (l *look) measure(ctx context.Context, o options, stands []*stand, tell fun
 	}
 	for _, s := range stands {
 		name := s.Contender.Name()
-		if _, failed := l.figures[0].Failed[name]; failed || !s.ready {
+		if l.left[name] || !s.ready {
 			continue
 		}
 		values, err := l.look(ctx, o, s)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		l.left[name] = err != nil
+		if errors.Is(err, errNotApplicable) {
+			tell(s, "-", err)
+			continue
 		}
 		result := ""
 		for i, f := range l.scenario.Figures {
