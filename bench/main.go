@@ -25,6 +25,7 @@ Examples:
   bench                                    everything, in rounds
   bench -quick                             a first impression, in a few minutes
   bench -only tcp,rtt -rounds 9            two scenarios, with more certainty
+  bench -previous /tmp/ovlctl -only udp-64 what a change to ovl is worth
   bench compare bench/results/latest.json bench/out/20261121T074721Z.json
   bench page bench/results/latest.json
 
@@ -135,6 +136,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	fs.DurationVar(&o.duration, "duration", time.Second, "how long one measurement of throughput takes")
 	fs.StringVar(&o.out, "out", "bench/out", "`folder` for the JSON report")
 	fs.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
+	fs.StringVar(&o.contenders.Previous, "previous", "", "another `ovlctl`, to measure what a change is worth")
 	fs.StringVar(&o.contenders.Wireguard, "wireguard", "bin/tools/wireguard", "the wireguard-go to measure")
 	fs.Func("only", "measure these `scenarios`, separated by commas: "+strings.Join(scenarioNames(), ", "), func(s string) error {
 		o.only = strings.Split(s, ",")
@@ -148,7 +150,10 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	if o.rounds < 1 || o.duration < time.Second {
 		return o, errUsage{errors.New("it takes at least 1 round and a duration of 1s")}
 	}
-	for _, path := range []*string{&o.contenders.Ovlctl, &o.contenders.Wireguard} {
+	for _, path := range []*string{&o.contenders.Ovlctl, &o.contenders.Previous, &o.contenders.Wireguard} {
+		if *path == "" {
+			continue
+		}
 		abs, err := filepath.Abs(*path)
 		if err != nil {
 			return o, fmt.Errorf("%s: %w", *path, err)

@@ -67,6 +67,9 @@ type Grown interface {
 type Options struct {
 	// Ovlctl is the path of the ovlctl to measure.
 	Ovlctl string
+	// Previous is the path of another ovlctl, to be measured beside it; empty
+	// for none.
+	Previous string
 	// Wireguard is the path of wireguard-go.
 	Wireguard string
 }
@@ -77,7 +80,7 @@ const Baseline = "vxlan"
 // All returns every contender, in the order in which a round goes through
 // them.
 func All(o Options) []Contender {
-	return []Contender{
+	all := []Contender{
 		underlay{},
 		&limit{},
 		&kernelVXLAN{},
@@ -86,4 +89,8 @@ func All(o Options) []Contender {
 		&wireguard{binary: o.Wireguard},
 		&ovl{binary: o.Ovlctl, first: 1},
 	}
+	if o.Previous != "" {
+		all = append(all, &ovl{name: "previous", binary: o.Previous, first: 3})
+	}
+	return all
 }

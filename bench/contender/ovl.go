@@ -1,6 +1,7 @@
 package contender
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 // network, and an attached namespace on each. Where it is to grow, a third
 // host brings remote endpoints (ovl_grown.go).
 type ovl struct {
+	// name is "ovl" if it is empty.
+	name   string
 	binary string
 	// first is the number of its first instance: contenders that stand side
 	// by side have numbers of their own.
@@ -36,7 +39,7 @@ type ovl struct {
 // ovlNetwork is the network's name; each lab is a cluster of its own.
 const ovlNetwork = "bench"
 
-func (o *ovl) Name() string { return grownName("ovl", o.grows, o.remotes) }
+func (o *ovl) Name() string { return grownName(cmp.Or(o.name, "ovl"), o.grows, o.remotes) }
 
 func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error) {
 	if _, err := os.Stat(o.binary); err != nil {

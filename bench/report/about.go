@@ -13,6 +13,7 @@ func about() []contenderText {
 		{"wireguard", "wireguard-go, built from its Go module: a tunnel in userspace, and the only contender that encrypts"},
 		{"ovl", "`ovlctl up` on both hosts, kernel datapath, namespaces attached"},
 		{"ovl-userspace", "the same with the userspace datapath"},
+		{"previous", "ovl as it was before a change"},
 	}
 }
 
@@ -30,7 +31,7 @@ type Method struct {
 func methods() []Method {
 	return []Method{
 		{[]string{"tcp", "growth-tcp"}, "TCP, 1 stream",
-			"iperf3, cubic, what the receiver got"},
+			"iperf3, cubic without pacing, what the receiver got"},
 		{[]string{"tcp-8"}, "TCP, 8 streams",
 			"the same, spread over as many iperf3 as there are CPUs, each on its own"},
 		{[]string{"tcp-no-offload"}, "underlay without segmentation offload",
@@ -46,7 +47,7 @@ func methods() []Method {
 		{[]string{"rtt-load", "rtt-load-p99"}, "round trip beside TCP",
 			"the same while 1 Gbit/s of TCP goes the same way from the same CPU. Echoes are due at regular times, and have to wait for the stream's bursts"},
 		{[]string{"rtt-udp", "rtt-udp-p99"}, "round trip, UDP between two programs",
-			"sockperf ping-pong. Waking two programs is most of it"},
+			"sockperf ping-pong: the path, and the scheduler at both ends"},
 		{[]string{"rr", "crr"}, "requests",
 			"wrk asks a small HTTP server over connections that stay open, or over a new one for each request"},
 		{[]string{"tcp-cpu", "udp-cpu"}, "CPU time",

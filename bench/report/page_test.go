@@ -77,7 +77,7 @@ func TestPage(t *testing.T) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
 	}
-	if strings.Contains(page, "| `limit` |") {
+	if strings.Contains(page, "| `limit` | no overlay") {
 		t.Error("the page explains a contender that was not there")
 	}
 }

@@ -51,11 +51,12 @@ func (r *Report) Losses() []Loss {
 	return out
 }
 
-// comparable reports whether a contender is another overlay of the same size.
+// comparable reports whether a contender is another overlay of the same size;
+// an earlier ovl is none.
 func comparable(own, other string) bool {
 	_, size, _ := strings.Cut(own, "/")
 	name, otherSize, _ := strings.Cut(other, "/")
-	return size == otherSize && isOverlay(name) && colour(other) == colourOther
+	return size == otherSize && name != "previous" && isOverlay(name) && colour(other) == colourOther
 }
 
 // worse reports whether a is worse than b.
@@ -90,6 +91,10 @@ type Goal struct {
 	Against string
 	Ratio   float64
 	Reached Summary
+	// Limit and Underlay are what those two reach, which are no overlays: on
+	// some machines a goal is beyond them. Their medians are 0 where there is
+	// nothing to say.
+	Limit, Underlay Summary
 }
 
 // Met reports whether the median is there.
@@ -112,9 +117,16 @@ func (r *Report) Goals() []Goal {
 		if f == nil || !slices.Contains(f.Contenders, "ovl") {
 			continue
 		}
-		if reached, ok := f.between("ovl", g.against); ok {
-			out = append(out, Goal{Figure: f, Against: g.against, Ratio: g.ratio, Reached: reached})
+		reached, ok := f.between("ovl", g.against)
+		if !ok {
+			continue
 		}
+		goal := Goal{Figure: f, Against: g.against, Ratio: g.ratio, Reached: reached}
+		if g.against != "limit" {
+			goal.Limit, _ = f.between("limit", g.against)
+			goal.Underlay, _ = f.between("underlay", g.against)
+		}
+		out = append(out, goal)
 	}
 	return out
 }
