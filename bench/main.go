@@ -41,8 +41,7 @@ const (
 	exitUsage  = 2
 )
 
-// errUsage is what the command line got wrong. The flag package has said so
-// where it is empty.
+// errUsage is what the command line got wrong.
 type errUsage struct{ error }
 
 func main() {

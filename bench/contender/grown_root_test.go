@@ -1,7 +1,6 @@
 package contender
 
 import (
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -28,7 +27,7 @@ const (
 func TestGrownOvl(t *testing.T) {
 	linktest.NeedRoot(t)
 	c := &ovl{binary: buildOvlctl(t), first: 1, grows: true, remotes: testRemotes}
-	lab, pair := setUpGrown(t, c)
+	lab, pair := setUpIn(t, c, 3)
 	for _, a := range c.agents {
 		// The remotes, and the two that are measured.
 		if n := countEntries(t, "/sys/fs/bpf/ovl-"+a.instance+"/ovl_fdb"); n != testRemotes+2 {
@@ -55,7 +54,7 @@ func TestGrownOvl(t *testing.T) {
 func TestGrownVXLAN(t *testing.T) {
 	linktest.NeedRoot(t)
 	c := &kernelVXLAN{grows: true, remotes: testRemotes}
-	lab, pair := setUpGrown(t, c)
+	lab, pair := setUpIn(t, c, 3)
 	count := func() (n []int) {
 		for _, end := range c.ends {
 			for _, family := range []int{unix.AF_BRIDGE, unix.AF_INET} {
@@ -105,25 +104,6 @@ func TestGrowing(t *testing.T) {
 			t.Errorf("there is no %s among %v", name, names)
 		}
 	}
-}
-
-// setUpGrown builds a contender in a lab with a host for the remotes.
-func setUpGrown(t *testing.T, c Grown) (*linktest.Lab, measure.Pair) {
-	t.Helper()
-	lab := linktest.New(t, linktest.Options{Hosts: 3})
-	t.Cleanup(func() {
-		if err := c.Teardown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	pair, err := c.Setup(t.Context(), lab)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := measure.WaitReachable(t.Context(), pair); err != nil {
-		t.Fatal(err)
-	}
-	return lab, pair
 }
 
 // attachOnce attaches an endpoint that the pair's client reaches, and detaches

@@ -27,19 +27,7 @@ func TestBulkTCP(t *testing.T) {
 		}
 		missing = slices.Delete(missing, i, i+1)
 		t.Run(c.Name(), func(t *testing.T) {
-			lab := linktest.New(t, linktest.Options{Hosts: 2, MTU: 1500})
-			t.Cleanup(func() {
-				if err := c.Teardown(context.Background()); err != nil {
-					t.Error(err)
-				}
-			})
-			pair, err := c.Setup(t.Context(), lab)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := measure.WaitReachable(t.Context(), pair); err != nil {
-				t.Fatal(err)
-			}
+			lab, pair := setUpIn(t, c, 2)
 			for _, offload := range []bool{true, false} {
 				if err := lab.SetSegmentationOffload(t.Context(), offload); err != nil {
 					t.Fatal(err)
@@ -97,4 +85,24 @@ func sendBulk(p measure.Pair) error {
 		return fmt.Errorf("%d of %d bytes arrived within %v: %w", n, size, patience, err)
 	}
 	return nil
+}
+
+// setUpIn builds a contender in a lab of that many hosts, and takes it down
+// with the test.
+func setUpIn(t *testing.T, c Contender, hosts int) (*linktest.Lab, measure.Pair) {
+	t.Helper()
+	lab := linktest.New(t, linktest.Options{Hosts: hosts})
+	t.Cleanup(func() {
+		if err := c.Teardown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	pair, err := c.Setup(t.Context(), lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := measure.WaitReachable(t.Context(), pair); err != nil {
+		t.Fatal(err)
+	}
+	return lab, pair
 }

@@ -156,7 +156,7 @@ func (e *echo) once(due time.Time) (time.Duration, error) {
 		if err := unix.Sendto(e.fd, e.packet[:], 0, &unix.SockaddrInet4{Addr: e.to.As4()}); err != nil {
 			return 0, fmt.Errorf("echo to %s: %w", e.to, err)
 		}
-		answered, err := e.await()
+		answered, err := e.await(e.isReply)
 		if err != nil {
 			return 0, err
 		}
@@ -168,8 +168,9 @@ func (e *echo) once(due time.Time) (time.Duration, error) {
 	return 0, fmt.Errorf("%s does not answer an ICMP echo", e.to)
 }
 
-// await reads until the reply to the last request; false is a time-out.
-func (e *echo) await() (bool, error) {
+// await reads until a packet is the reply that is waited for; false is a
+// time-out.
+func (e *echo) await(isReply func(packet []byte) bool) (bool, error) {
 	for {
 		n, _, err := unix.Recvfrom(e.fd, e.buf[:], 0)
 		switch {
@@ -180,7 +181,7 @@ func (e *echo) await() (bool, error) {
 		case err != nil:
 			return false, fmt.Errorf("echo from %s: %w", e.to, err)
 		}
-		if e.isReply(e.buf[:n]) {
+		if isReply(e.buf[:n]) {
 			return true, nil
 		}
 	}
@@ -196,17 +197,24 @@ func (e *echo) build() {
 	binary.BigEndian.PutUint16(b[2:], checksum(b))
 }
 
-// isReply reports whether an IPv4 packet is the reply that is waited for.
+// isReply reports whether an IPv4 packet is the reply to the last request.
 func (e *echo) isReply(b []byte) bool {
+	icmp, ok := e.ownReply(b)
+	return ok && binary.BigEndian.Uint16(icmp[6:]) == e.seq
+}
+
+// ownReply returns the ICMP part of an IPv4 packet that is a reply to any
+// request of this process.
+func (e *echo) ownReply(b []byte) (icmp []byte, ok bool) {
 	if len(b) < 20 {
-		return false
+		return nil, false
 	}
 	header := int(b[0]&0x0f) * 4
 	if len(b) < header+icmpHeader {
-		return false
+		return nil, false
 	}
-	icmp := b[header:]
-	return icmp[0] == icmpEchoReply && binary.BigEndian.Uint16(icmp[4:]) == e.id && binary.BigEndian.Uint16(icmp[6:]) == e.seq
+	icmp = b[header:]
+	return icmp, icmp[0] == icmpEchoReply && binary.BigEndian.Uint16(icmp[4:]) == e.id
 }
 
 // checksum is that of RFC 1071 over an even number of bytes.

@@ -69,10 +69,8 @@ type iperf struct {
 
 // run returns what the receiver got, in bit/s.
 func (r iperf) run(ctx context.Context, p Pair) (float64, error) {
-	for _, e := range []Endpoint{p.Client, p.Server} {
-		if err := setCongestion(e); err != nil {
-			return 0, err
-		}
+	if err := setCongestion(p); err != nil {
+		return 0, err
 	}
 	addr, port := p.Server.Addr.String(), iperfPort+r.index
 	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--bind", addr, "--port", strconv.Itoa(port),

@@ -35,8 +35,8 @@ func FirstReply(ctx context.Context, p Pair, limit time.Duration) error {
 		if err := unix.Sendto(e.fd, e.packet[:], 0, &unix.SockaddrInet4{Addr: e.to.As4()}); err != nil && !isUnreachable(err) {
 			return fmt.Errorf("echo to %s: %w", e.to, err)
 		}
-		answered, err := e.awaitAny()
-		if err != nil || answered {
+		answered, err := e.await(e.isFromServer)
+		if answered || (err != nil && !isUnreachable(err)) {
 			return err
 		}
 		time.Sleep(time.Until(next))
@@ -44,36 +44,11 @@ func FirstReply(ctx context.Context, p Pair, limit time.Duration) error {
 	return fmt.Errorf("%s has not answered an ICMP echo for %v", e.to, limit)
 }
 
-// awaitAny reads until the reply to any request so far; false is a time-out.
-func (e *echo) awaitAny() (bool, error) {
-	for {
-		n, _, err := unix.Recvfrom(e.fd, e.buf[:], 0)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case errors.Is(err, unix.EAGAIN), isUnreachable(err):
-			return false, nil
-		case err != nil:
-			return false, fmt.Errorf("echo from %s: %w", e.to, err)
-		}
-		if e.isFromServer(e.buf[:n]) {
-			return true, nil
-		}
-	}
-}
-
-// isFromServer reports whether an IPv4 packet is the server's reply to a
-// request of this process.
+// isFromServer reports whether an IPv4 packet is the server's reply to any
+// request so far.
 func (e *echo) isFromServer(b []byte) bool {
-	if len(b) < 20 || [4]byte(b[12:16]) != e.to.As4() {
-		return false
-	}
-	header := int(b[0]&0x0f) * 4
-	if len(b) < header+icmpHeader {
-		return false
-	}
-	icmp := b[header:]
-	return icmp[0] == icmpEchoReply && uint16(icmp[4])<<8|uint16(icmp[5]) == e.id
+	_, ok := e.ownReply(b)
+	return ok && [4]byte(b[12:16]) == e.to.As4()
 }
 
 func isUnreachable(err error) bool {

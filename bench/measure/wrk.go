@@ -29,10 +29,8 @@ func Connections(ctx context.Context, p Pair, d time.Duration) (Values, error) {
 }
 
 func wrk(ctx context.Context, p Pair, d time.Duration, closing bool) (Values, error) {
-	for _, e := range []Endpoint{p.Client, p.Server} {
-		if err := setCongestion(e); err != nil {
-			return nil, err
-		}
+	if err := setCongestion(p); err != nil {
+		return nil, err
 	}
 	server, err := startResponder(p.Server, closing)
 	if err != nil {

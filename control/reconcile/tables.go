@@ -106,21 +106,19 @@ func (t *Tables) NetworksByAge() []store.Network {
 // EndpointsByAge returns the endpoints of a network, the oldest first; of all
 // networks when the ID is "".
 func (t *Tables) EndpointsByAge(network string) []store.Endpoint {
-	var out []store.Endpoint
-	for _, e := range t.Endpoints {
-		if network == "" || e.Network == network {
-			out = append(out, e)
-		}
-	}
-	slices.SortFunc(out, olderEndpoint)
-	return out
+	return t.endpoints(func(e store.Endpoint) bool { return network == "" || e.Network == network })
 }
 
 // EndpointsOf returns the endpoints of a node, the oldest first.
 func (t *Tables) EndpointsOf(node string) []store.Endpoint {
+	return t.endpoints(func(e store.Endpoint) bool { return e.Node == node })
+}
+
+// endpoints returns those that are wanted, the oldest first.
+func (t *Tables) endpoints(wanted func(store.Endpoint) bool) []store.Endpoint {
 	var out []store.Endpoint
 	for _, e := range t.Endpoints {
-		if e.Node == node {
+		if wanted(e) {
 			out = append(out, e)
 		}
 	}
