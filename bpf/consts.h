@@ -20,17 +20,16 @@
 #include <bpf/bpf_helpers.h>
 
 #define OVL_AF_INET 2
+#define OVL_AF_INET6 10
 
 /* The verifier wants what it sees of the stack aligned. */
 #define OVL_ALIGNED __attribute__((aligned(4)))
 
-/* RFC 7348 section 5: outer IPv4, UDP and VXLAN headers, and the inner
- * Ethernet header, all of which stand between the outer Ethernet header and
- * the inner packet.
+/* RFC 7348 section 5: UDP and VXLAN headers and the inner Ethernet header
+ * follow the outer IP header.
  */
 #define OVL_VXLAN_HLEN 8
-#define OVL_OUTER_HLEN (sizeof(struct iphdr) + sizeof(struct udphdr) + OVL_VXLAN_HLEN)
-#define OVL_ENCAP_LEN (OVL_OUTER_HLEN + ETH_HLEN)
+#define OVL_TUNNEL_HLEN (sizeof(struct udphdr) + OVL_VXLAN_HLEN + ETH_HLEN)
 #define OVL_VXLAN_I 0x08000000 /* the I flag in the first word, host order */
 
 /* RFC 6335 dynamic ports, cut where Linux cuts them: 32768 to 60999. */
@@ -44,10 +43,17 @@
 
 #define OVL_VLAN_ID 0x0fff /* in the tag's 16 bits, IEEE 802.1Q */
 
+#define OVL_FLOW_LABEL 0x000fffff /* RFC 8200 section 3 */
 #define OVL_OUTER_TTL 64
 #define OVL_IP_DF 0x4000
 #define OVL_IP_FRAG 0x3fff /* MF and offset */
 #define OVL_ECN_MASK 0x03
 #define OVL_ECN_CE 0x03
+
+/* Flags of bpf_skb_adjust_room since Linux 6.3, which older headers lack: the
+ * frame's protocol becomes that of the inner packet.
+ */
+#define OVL_ADJ_ROOM_DECAP_L3_IPV4 (1ULL << 7)
+#define OVL_ADJ_ROOM_DECAP_L3_IPV6 (1ULL << 8)
 
 #endif

@@ -5,14 +5,14 @@
 
 #include "counters.h"
 
-/* deliver gives the frame to a port. An IPv4 packet goes straight to the far
- * end of a veth pair, with no queue in between. Other frames, and those for a
- * TAP, go out of the port's device: bpf_redirect_peer would leave them the
- * packet type and protocol of the frame that came in.
+/* deliver gives the frame to a port. An IP packet goes straight to the far end
+ * of a veth pair, with no queue in between. Other frames, and those for a TAP,
+ * go out of the port's device: bpf_redirect_peer would leave them the packet
+ * type and protocol of the frame that came in.
  */
-static __always_inline int deliver(struct __sk_buff *ctx, const struct fdb_entry *to, bool ip4)
+static __always_inline int deliver(struct __sk_buff *ctx, const struct fdb_entry *to, bool ip)
 {
-	if (!ip4 || (to->flags & OVL_PORT_TAP))
+	if (!ip || (to->flags & OVL_PORT_TAP))
 		return bpf_redirect(to->ifindex, 0);
 	/* The frame is addressed to the endpoint, not to the device it came in
 	 * by: without this its stack would take it for somebody else's.

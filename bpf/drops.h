@@ -16,6 +16,7 @@ enum drop_reason {
 	OVL_DROP_TOO_BIG,
 	OVL_DROP_NO_ROUTE,
 	OVL_DROP_ENCAP,
+	OVL_DROP_ROGUE_ROUTER,
 	/* from the underlay */
 	OVL_DROP_UNKNOWN_VTEP = 32,
 	OVL_DROP_UNKNOWN_VNI,

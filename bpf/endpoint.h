@@ -42,15 +42,15 @@ static __always_inline struct fdb_entry *follow4(__u32 vni, struct ethhdr *eth, 
 	return fdb(vni, n->mac);
 }
 
-static __always_inline void follow6(__u32 vni, struct ethhdr *eth, const struct ipv6hdr *ip6)
+static __always_inline struct fdb_entry *follow6(__u32 vni, struct ethhdr *eth,
+						 const struct in6_addr *addr)
 {
-	struct neigh_entry *n;
+	struct neigh_entry *n = neigh6(vni, (const __u8 *)addr);
 
-	if (is_group(eth->h_dest) || fdb(vni, eth->h_dest))
-		return;
-	n = neigh6(vni, (const __u8 *)&ip6->daddr);
-	if (n)
-		copy_mac(eth->h_dest, n->mac);
+	if (!n)
+		return NULL;
+	copy_mac(eth->h_dest, n->mac);
+	return fdb(vni, n->mac);
 }
 
 /* gso_headers returns the length of the headers that every segment of a GSO
@@ -97,7 +97,7 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 
 	in.ecn = ip->tos & OVL_ECN_MASK;
 	in.l3l4_len = gso_headers(ctx, ip->ihl * 4, ip->protocol);
-	in.hash = flow_hash(ctx, ip);
+	in.hash = flow_hash4(ctx, ip);
 	return encapsulate(ctx, cfg, to, &in);
 }
 
@@ -168,7 +168,7 @@ static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct confi
 	}
 	solicitation = nd->type == OVL_ND_NS;
 	if (!solicitation) {
-		if (!owns6(port->vni, port->mac, nd->target))
+		if (!owns6(port->vni, port->mac, port->addr6, nd->target))
 			return drop(ctx, OVL_DROP_SOURCE_ARP);
 		return forward_slow(ctx, cfg, port, nd->eth.h_dest);
 	}
@@ -183,9 +183,11 @@ static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct confi
 static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct config *cfg,
 					const struct port *port, const struct sender *s)
 {
+	struct inner in = { .vni = port->vni, .mtu = port->mtu };
 	bool neighbour;
 	struct ethhdr *eth;
 	struct ipv6hdr *ip6;
+	struct fdb_entry *to = NULL;
 	__u8 type = 0;
 	int reason;
 
@@ -200,10 +202,24 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 	reason = check_ip6(s, ip6, neighbour && type == OVL_ND_NS);
 	if (reason)
 		return drop(ctx, reason);
-	follow6(port->vni, eth, ip6);
+	if (!is_group(eth->h_dest)) {
+		to = fdb(port->vni, eth->h_dest);
+		if (!to)
+			to = follow6(port->vni, eth, &ip6->daddr);
+	}
 	if (neighbour)
 		return endpoint_nd(ctx, cfg, port, s);
-	return forward_slow(ctx, cfg, port, eth->h_dest);
+	if (is_group(eth->h_dest))
+		return drop(ctx, OVL_DROP_MULTICAST);
+	if (!to || to->ifindex == ctx->ifindex)
+		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
+	if (to->ifindex)
+		return deliver(ctx, to, true);
+
+	in.ecn = traffic_class(ip6) & OVL_ECN_MASK;
+	in.l3l4_len = gso_headers(ctx, sizeof(*ip6), ip6->nexthdr);
+	in.hash = flow_hash6(ctx, ip6);
+	return encapsulate(ctx, cfg, to, &in);
 }
 
 static __always_inline int endpoint(struct __sk_buff *ctx)
@@ -224,7 +240,9 @@ static __always_inline int endpoint(struct __sk_buff *ctx)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	if (!same_mac(eth->h_source, port->mac))
 		return drop(ctx, OVL_DROP_SOURCE_MAC);
-	s = (struct sender){ .vni = port->vni, .mac = port->mac, .addr4 = port->addr4 };
+	s = (struct sender){
+		.vni = port->vni, .mac = port->mac, .addr4 = port->addr4, .addr6 = port->addr6
+	};
 
 	/* A tag that the device has taken off stays with the frame. */
 	if (ctx->vlan_present)

@@ -14,6 +14,11 @@
 #define OVL_MAX_PEERS 4096
 #define OVL_MAX_DROPS 64
 
+/* The family of the underlay. It is set before the programs are loaded and never
+ * after, so that the verifier leaves out what is for the other one.
+ */
+const volatile bool underlay6;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);

@@ -15,7 +15,7 @@ import (
 
 type OvlConfig struct {
 	_            structs.HostLayout
-	Vtep         [4]uint8
+	Vtep         [16]uint8
 	VxlanIfindex uint32
 	VxlanPort    uint16
 	Pad          uint16
@@ -39,6 +39,7 @@ const (
 	OvlDropReasonOVL_DROP_TOO_BIG             OvlDropReason = 7
 	OvlDropReasonOVL_DROP_NO_ROUTE            OvlDropReason = 8
 	OvlDropReasonOVL_DROP_ENCAP               OvlDropReason = 9
+	OvlDropReasonOVL_DROP_ROGUE_ROUTER        OvlDropReason = 10
 	OvlDropReasonOVL_DROP_UNKNOWN_VTEP        OvlDropReason = 32
 	OvlDropReasonOVL_DROP_UNKNOWN_VNI         OvlDropReason = 33
 	OvlDropReasonOVL_DROP_VXLAN_FLAGS         OvlDropReason = 34
@@ -51,8 +52,9 @@ const (
 
 type OvlFdbEntry struct {
 	_       structs.HostLayout
-	Vtep    [4]uint8
+	Vtep    [16]uint8
 	Addr4   [4]uint8
+	Addr6   [16]uint8
 	Ifindex uint32
 	Peer    uint16
 	Flags   uint16
@@ -73,7 +75,7 @@ type OvlMemberEntry struct {
 type OvlMemberKey struct {
 	_    structs.HostLayout
 	Vni  uint32
-	Vtep [4]uint8
+	Vtep [16]uint8
 }
 
 type OvlNeighEntry struct {
@@ -89,17 +91,21 @@ type OvlNeighKey struct {
 }
 
 type OvlNetworkEntry struct {
-	_   structs.HostLayout
-	Mtu uint32
+	_        structs.HostLayout
+	Mtu      uint32
+	Flags    uint32
+	Gateway4 [4]uint8
+	Gateway6 [16]uint8
 }
 
 type OvlPeer struct {
 	_               structs.HostLayout
-	Vtep            [4]uint8
+	Vtep            [16]uint8
 	Ifindex         uint32
 	Smac            [6]uint8
 	Dmac            [6]uint8
 	Mtu             uint32
+	Pad             uint32
 	Expires         uint64
 	SentPackets     uint64
 	SentBytes       uint64
@@ -113,6 +119,7 @@ type OvlPort struct {
 	Mac   [6]uint8
 	Mtu   uint16
 	Addr4 [4]uint8
+	Addr6 [16]uint8
 }
 
 // Names of all BPF objects in the ELF.
@@ -130,6 +137,7 @@ const (
 	OvlProgFromEndpoint = "from_endpoint"
 	OvlProgFromUnderlay = "from_underlay"
 	OvlProgFromVxlan    = "from_vxlan"
+	OvlVarUnderlay6     = "underlay6"
 )
 
 // LoadOvl returns the embedded CollectionSpec for Ovl.
@@ -197,6 +205,7 @@ type OvlMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OvlVariableSpecs struct {
+	Underlay6 *ebpf.VariableSpec `ebpf:"underlay6"`
 }
 
 // OvlObjects contains all objects after they have been loaded into the kernel.
@@ -246,6 +255,7 @@ func (m *OvlMaps) Close() error {
 //
 // It can be passed to LoadOvlObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OvlVariables struct {
+	Underlay6 *ebpf.Variable `ebpf:"underlay6"`
 }
 
 // OvlPrograms contains all programs after they have been loaded into the kernel.

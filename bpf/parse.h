@@ -10,17 +10,36 @@ struct vxlanhdr {
 	__be32 vni; /* VNI in the upper 24 bits */
 };
 
-/* What follows the outer Ethernet header. */
-struct outer_hdr {
+/* What stands between the outer IP header and the inner packet. */
+struct tunnel_hdr {
+	struct udphdr udp;
+	struct vxlanhdr vxlan;
+	struct ethhdr inner;
+} __attribute__((packed));
+
+/* What follows the outer Ethernet header, on an underlay of either family. */
+struct outer4 {
 	struct iphdr ip;
 	struct udphdr udp;
 	struct vxlanhdr vxlan;
 };
 
+struct outer6 {
+	struct ipv6hdr ip;
+	struct udphdr udp;
+	struct vxlanhdr vxlan;
+};
+
 /* Everything that encapsulation puts before the inner packet. */
-struct tunnel_hdr {
+struct headers4 {
 	struct ethhdr eth;
-	struct outer_hdr outer;
+	struct outer4 outer;
+	struct ethhdr inner;
+} __attribute__((packed));
+
+struct headers6 {
+	struct ethhdr eth;
+	struct outer6 outer;
 	struct ethhdr inner;
 } __attribute__((packed));
 
@@ -74,6 +93,12 @@ static __always_inline __be32 addr4(const void *p)
 	return *(const __be32 *)p;
 }
 
+/* mapped4 reads the IPv4 address out of ::ffff:a.b.c.d. */
+static __always_inline __be32 mapped4(const __u8 *addr)
+{
+	return addr4(addr + 12);
+}
+
 static __always_inline void copy4(void *to, const void *from)
 {
 	*(__u32 *)to = *(const __u32 *)from;
@@ -114,6 +139,23 @@ static __always_inline bool same_mac(const void *a, const void *b)
 	const __u16 *x = a, *y = b;
 
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]));
+}
+
+static __always_inline bool same_words(const void *a, const void *b, __u32 words)
+{
+	const __u32 *x = a, *y = b;
+	__u32 i, diff = 0;
+
+#pragma unroll
+	for (i = 0; i < words; i++)
+		diff |= x[i] ^ y[i];
+	return !diff;
+}
+
+/* traffic_class is to IPv6 what the TOS byte is to IPv4. */
+static __always_inline __u8 traffic_class(const struct ipv6hdr *ip6)
+{
+	return bpf_ntohs(*(const __be16 *)ip6) >> 4;
 }
 
 static __always_inline bool is_group(const __u8 *mac)

@@ -12,7 +12,8 @@
 struct sender {
 	__u32 vni;
 	const __u8 *mac;
-	const __u8 *addr4;
+	const __u8 *addr4; /* its first addresses */
+	const __u8 *addr6;
 };
 
 /* Each check returns 0 or the reason to drop. */
@@ -46,12 +47,6 @@ static __always_inline int check_arp(const struct sender *s, const struct arp_fr
 	return 0;
 }
 
-static __always_inline bool unspecified6(const struct in6_addr *a)
-{
-	return !(a->in6_u.u6_addr32[0] | a->in6_u.u6_addr32[1] | a->in6_u.u6_addr32[2] |
-		 a->in6_u.u6_addr32[3]);
-}
-
 /* check_ip6 lets the unspecified address through for a neighbour solicitation
  * only: that is duplicate-address detection (RFC 4862 section 5.4.2).
  */
@@ -60,9 +55,9 @@ static __always_inline int check_ip6(const struct sender *s, const struct ipv6hd
 {
 	if (ip6->version != 6)
 		return OVL_DROP_INNER_MALFORMED;
-	if (solicitation && unspecified6(&ip6->saddr))
+	if (solicitation && unspecified6((const __u8 *)&ip6->saddr))
 		return 0;
-	if (!owns6(s->vni, s->mac, (const __u8 *)&ip6->saddr))
+	if (!owns6(s->vni, s->mac, s->addr6, (const __u8 *)&ip6->saddr))
 		return OVL_DROP_SOURCE_IP;
 	return 0;
 }

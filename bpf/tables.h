@@ -37,8 +37,15 @@ static __always_inline struct neigh_entry *neigh6(__u32 vni, const __u8 *addr)
 	return bpf_map_lookup_elem(&ovl_neigh, &key);
 }
 
-/* owns4 says whether an address is that of the endpoint with this MAC; first
- * is the endpoint's first address, which spares the look-up.
+static __always_inline bool unspecified6(const __u8 *addr)
+{
+	const __u32 *w = (const __u32 *)addr;
+
+	return !(w[0] | w[1] | w[2] | w[3]);
+}
+
+/* owns4 and owns6 say whether an address is that of the endpoint with this MAC;
+ * first is the endpoint's first address, which spares the look-up.
  */
 static __always_inline bool owns4(__u32 vni, const __u8 *mac, const __u8 *first, __be32 addr)
 {
@@ -81,10 +88,12 @@ static __always_inline bool owner6(__u32 vni, const __u8 *addr, __u8 *mac)
 	return true;
 }
 
-static __always_inline bool owns6(__u32 vni, const __u8 *mac, const __u8 *addr)
+static __always_inline bool owns6(__u32 vni, const __u8 *mac, const __u8 *first, const __u8 *addr)
 {
 	__u8 owner[ETH_ALEN] OVL_ALIGNED;
 
+	if (same_words(addr, first, 4))
+		return !unspecified6(addr);
 	return owner6(vni, addr, owner) && same_mac(owner, mac);
 }
 

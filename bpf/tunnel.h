@@ -28,6 +28,19 @@ static __always_inline __u32 packet_len(struct __sk_buff *ctx, __u32 headers)
 	return ctx->len - ETH_HLEN;
 }
 
+/* outer_ip_len is the length of the outer IP header, encap_len that of all that
+ * stands between the outer Ethernet header and the inner packet.
+ */
+static __always_inline __u32 outer_ip_len(void)
+{
+	return underlay6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+}
+
+static __always_inline __u32 encap_len(void)
+{
+	return outer_ip_len() + OVL_TUNNEL_HLEN;
+}
+
 static __always_inline __sum16 ip_checksum(const struct iphdr *ip)
 {
 	const __u16 *w = (const __u16 *)ip;
@@ -54,9 +67,7 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 {
 	struct bpf_tunnel_key key = {
 		.tunnel_id = vni,
-		.remote_ipv4 = bpf_ntohl(addr4(to->vtep)),
 		.tunnel_ttl = OVL_OUTER_TTL,
-		.local_ipv4 = bpf_ntohl(addr4(cfg->vtep)),
 	};
 	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
 	struct peer *p = peer(to->peer);
@@ -66,6 +77,14 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 	 */
 	if (!ctx->gso_size && ctx->len - ETH_HLEN > mtu)
 		return drop(ctx, OVL_DROP_TOO_BIG);
+	if (underlay6) {
+		flags |= BPF_F_TUNINFO_IPV6;
+		copy_words(key.remote_ipv6, to->vtep, 4);
+		copy_words(key.local_ipv6, cfg->vtep, 4);
+	} else {
+		key.remote_ipv4 = bpf_ntohl(mapped4(to->vtep));
+		key.local_ipv4 = bpf_ntohl(mapped4(cfg->vtep));
+	}
 	/* The local address is part of the key since Linux 6.0; before it the
 	 * route to the VTEP chooses.
 	 */
@@ -84,49 +103,55 @@ static __always_inline long route(struct __sk_buff *ctx, const struct config *cf
 				  const struct fdb_entry *to, struct peer *p, __u64 now)
 {
 	struct bpf_fib_lookup fib = {
-		.family = OVL_AF_INET,
 		.l4_protocol = IPPROTO_UDP,
 		/* Any length makes the kernel return the path's MTU (Linux 5.12). */
-		.tot_len = OVL_OUTER_HLEN,
-		.ipv4_src = addr4(cfg->vtep),
-		.ipv4_dst = addr4(to->vtep),
+		.tot_len = OVL_TUNNEL_HLEN,
 		/* The look-up is that of a packet to forward, and wants a device
 		 * that forwards: our own, so that no setting of the host matters.
 		 */
 		.ifindex = cfg->vxlan_ifindex,
 	};
-	long rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	long rc;
 
+	if (underlay6) {
+		fib.family = OVL_AF_INET6;
+		copy_words(fib.ipv6_src, cfg->vtep, 4);
+		copy_words(fib.ipv6_dst, to->vtep, 4);
+	} else {
+		fib.family = OVL_AF_INET;
+		fib.ipv4_src = mapped4(cfg->vtep);
+		fib.ipv4_dst = mapped4(to->vtep);
+	}
+	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return rc;
 	p->ifindex = fib.ifindex;
 	/* Unchanged: the kernel did not say. */
-	p->mtu = fib.mtu_result != OVL_OUTER_HLEN ? fib.mtu_result : ~0U;
+	p->mtu = fib.mtu_result != OVL_TUNNEL_HLEN ? fib.mtu_result : ~0U;
 	copy_mac(p->smac, fib.smac);
 	copy_mac(p->dmac, fib.dmac);
 	p->expires = rc == BPF_FIB_LKUP_RET_SUCCESS ? now + OVL_ROUTE_NS : 0;
 	return rc;
 }
 
-/* encapsulate sends a frame of an inner IPv4 packet to another host. The
- * inner checksum and segmentation are left to whoever comes last, the
- * underlay's device at best.
+/* write_outer4 and write_outer6 fill the room that was made before a frame of
+ * that length, on an underlay of that family. False: it is not all there.
  */
-static __always_inline int encapsulate(struct __sk_buff *ctx, const struct config *cfg,
-				       const struct fdb_entry *to, const struct inner *in)
+static __always_inline bool write_outer4(struct __sk_buff *ctx, const struct config *cfg,
+					 const struct fdb_entry *to, const struct inner *in,
+					 const struct peer *p, __u32 frame_len)
 {
-	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len;
-	struct outer_hdr outer = {
+	struct outer4 outer = {
 		.ip = {
 			.version = 4,
 			.ihl = 5,
 			.tos = in->ecn,
-			.tot_len = bpf_htons(frame_len + OVL_OUTER_HLEN),
+			.tot_len = bpf_htons(frame_len + sizeof(outer)),
 			.frag_off = bpf_htons(OVL_IP_DF),
 			.ttl = OVL_OUTER_TTL,
 			.protocol = IPPROTO_UDP,
-			.saddr = addr4(cfg->vtep),
-			.daddr = addr4(to->vtep),
+			.saddr = mapped4(cfg->vtep),
+			.daddr = mapped4(to->vtep),
 		},
 		.udp = {
 			.source = bpf_htons(source_port(in->hash)),
@@ -138,10 +163,73 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 			.vni = bpf_htonl(in->vni << 8),
 		},
 	};
+	struct headers4 *h = frame(ctx, sizeof(*h));
+
+	if (!h)
+		return false;
+	outer.ip.check = ip_checksum(&outer.ip);
+	copy_eth(&h->inner, &h->eth);
+	copy_mac(h->eth.h_dest, p->dmac);
+	copy_mac(h->eth.h_source, p->smac);
+	h->eth.h_proto = bpf_htons(ETH_P_IP);
+	copy_words(&h->outer, &outer, sizeof(outer) / 4);
+	return true;
+}
+
+static __always_inline bool write_outer6(struct __sk_buff *ctx, const struct config *cfg,
+					 const struct fdb_entry *to, const struct inner *in,
+					 const struct peer *p, __u32 frame_len)
+{
+	const __u16 udp_len = frame_len + sizeof(struct udphdr) + OVL_VXLAN_HLEN;
+	struct outer6 outer = {
+		.ip = {
+			.payload_len = bpf_htons(udp_len),
+			.nexthdr = IPPROTO_UDP,
+			.hop_limit = OVL_OUTER_TTL,
+		},
+		.udp = {
+			.source = bpf_htons(source_port(in->hash)),
+			.dest = bpf_htons(cfg->vxlan_port),
+			/* The checksum stays zero, as RFC 6935 has it for tunnels. */
+			.len = bpf_htons(udp_len),
+		},
+		.vxlan = {
+			.flags = bpf_htonl(OVL_VXLAN_I),
+			.vni = bpf_htonl(in->vni << 8),
+		},
+	};
+	struct headers6 *h = frame(ctx, sizeof(*h));
+
+	if (!h)
+		return false;
+	/* The flow label spreads flows as the source port does (RFC 6438). */
+	*(__be32 *)&outer.ip =
+		bpf_htonl(6 << 28 | (__u32)in->ecn << 20 | (in->hash & OVL_FLOW_LABEL));
+	copy_words(&outer.ip.saddr, cfg->vtep, 4);
+	copy_words(&outer.ip.daddr, to->vtep, 4);
+	copy_eth(&h->inner, &h->eth);
+	copy_mac(h->eth.h_dest, p->dmac);
+	copy_mac(h->eth.h_source, p->smac);
+	h->eth.h_proto = bpf_htons(ETH_P_IPV6);
+	copy_words(&h->outer, &outer, sizeof(outer) / 4);
+	return true;
+}
+
+/* encapsulate sends a frame of an inner IP packet to another host. The inner
+ * checksum and segmentation are left to whoever comes last, the underlay's
+ * device at best.
+ */
+static __always_inline int encapsulate(struct __sk_buff *ctx, const struct config *cfg,
+				       const struct fdb_entry *to, const struct inner *in)
+{
+	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
+			    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
+			    BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len;
 	long rc = BPF_FIB_LKUP_RET_SUCCESS;
 	__u64 now = bpf_ktime_get_coarse_ns();
 	struct peer *p = peer(to->peer);
-	struct tunnel_hdr *h;
+	bool written;
 
 	if (!p)
 		return drop(ctx, OVL_DROP_NO_ROUTE);
@@ -150,27 +238,22 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 		if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 			return drop(ctx, OVL_DROP_NO_ROUTE);
 	}
-	if (len > in->mtu || len + OVL_ENCAP_LEN > p->mtu)
+	if (len > in->mtu || len + encap_len() > p->mtu)
 		return drop(ctx, OVL_DROP_TOO_BIG);
 
-	if (bpf_skb_adjust_room(ctx, OVL_ENCAP_LEN, BPF_ADJ_ROOM_MAC,
-				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
-					BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
-					BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
-					BPF_F_ADJ_ROOM_ENCAP_L2_ETH))
+	if (bpf_skb_adjust_room(ctx, encap_len(), BPF_ADJ_ROOM_MAC,
+				flags | (underlay6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
+						   : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4)))
 		/* The kernel still has it down as encapsulated: it came out of
 		 * a tunnel, and an endpoint passes it on.
 		 */
 		return encapsulate_slow(ctx, cfg, to, in->vni, in->mtu);
-	h = frame(ctx, sizeof(*h));
-	if (!h)
+	if (underlay6)
+		written = write_outer6(ctx, cfg, to, in, p, frame_len);
+	else
+		written = write_outer4(ctx, cfg, to, in, p, frame_len);
+	if (!written)
 		return drop(ctx, OVL_DROP_ENCAP);
-	outer.ip.check = ip_checksum(&outer.ip);
-	copy_eth(&h->inner, &h->eth);
-	copy_mac(h->eth.h_dest, p->dmac);
-	copy_mac(h->eth.h_source, p->smac);
-	h->eth.h_proto = bpf_htons(ETH_P_IP);
-	copy_words(&h->outer, &outer, sizeof(outer) / 4);
 
 	count_sent(p, frame_len);
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -178,17 +261,29 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	return bpf_redirect(p->ifindex, 0);
 }
 
-/* strip takes the tunnel headers off an inner IPv4 packet, the outer ECN
- * taken over (RFC 6040 section 4.2). Returns 0 or the reason to drop.
+/* strip takes the tunnel headers off an inner IP packet. An error changes
+ * nothing: before Linux 6.3 the kernel cannot take a packet of one family out
+ * of one of the other.
  */
-static __always_inline int strip(struct __sk_buff *ctx, const struct ethhdr *inner, __u8 outer_tos)
+static __always_inline long strip(struct __sk_buff *ctx, __be16 inner_proto)
 {
-	struct ethhdr *eth;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
 
-	if (bpf_skb_adjust_room(ctx, -(__s32)OVL_ENCAP_LEN, BPF_ADJ_ROOM_MAC,
-				BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET))
-		return OVL_DROP_ENCAP;
-	eth = frame(ctx, sizeof(*eth));
+	if (inner_proto == bpf_htons(ETH_P_IPV6) && !underlay6)
+		flags |= OVL_ADJ_ROOM_DECAP_L3_IPV6;
+	if (inner_proto == bpf_htons(ETH_P_IP) && underlay6)
+		flags |= OVL_ADJ_ROOM_DECAP_L3_IPV4;
+	return bpf_skb_adjust_room(ctx, -(__s32)encap_len(), BPF_ADJ_ROOM_MAC, flags);
+}
+
+/* reframe gives what strip has left its own Ethernet header, and takes the
+ * outer ECN over (RFC 6040 section 4.2). Returns 0 or the reason to drop.
+ */
+static __always_inline int reframe(struct __sk_buff *ctx, const struct ethhdr *inner,
+				   __u8 outer_tos)
+{
+	struct ethhdr *eth = frame(ctx, sizeof(*eth));
+
 	if (!eth)
 		return OVL_DROP_ENCAP;
 	copy_eth(eth, inner);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Keys and values of the maps. Addresses are byte arrays in network order, so
- * that `bpftool map dump` prints them as people write them; numbers are in
- * host order. Padding is explicit and zero.
+ * that `bpftool map dump` prints them as people write them; where either family
+ * may stand, IPv4 does as ::ffff:a.b.c.d. Numbers are in host order. Padding is
+ * explicit and zero.
  */
 #ifndef OVL_TYPES_H
 #define OVL_TYPES_H
@@ -10,7 +11,7 @@
 
 /* ovl_config, one entry: what the programs know of their host. */
 struct config {
-	__u8 vtep[4] OVL_ALIGNED;
+	__u8 vtep[16] OVL_ALIGNED;
 	__u32 vxlan_ifindex; /* the `vxlan external` device */
 	__u16 vxlan_port;
 	__u16 pad;
@@ -24,6 +25,7 @@ struct port {
 	__u8 mac[ETH_ALEN];
 	__u16 mtu; /* largest inner IP packet */
 	__u8 addr4[4] OVL_ALIGNED; /* its first IPv4 address */
+	__u8 addr6[16] OVL_ALIGNED; /* its first IPv6 address */
 };
 
 /* ovl_fdb, the forwarding table: where a MAC of a network lives. */
@@ -34,8 +36,9 @@ struct fdb_key {
 };
 
 struct fdb_entry {
-	__u8 vtep[4] OVL_ALIGNED; /* zero: on this host */
+	__u8 vtep[16] OVL_ALIGNED; /* zero: on this host */
 	__u8 addr4[4] OVL_ALIGNED; /* its first IPv4 address */
+	__u8 addr6[16] OVL_ALIGNED; /* its first IPv6 address */
 	__u32 ifindex; /* the port, zero: on another host */
 	__u16 peer; /* index into ovl_peers */
 	__u16 flags; /* OVL_PORT_… of the port */
@@ -57,16 +60,21 @@ struct neigh_entry {
 /* ovl_members: hosts that have a network, and so may send into it. */
 struct member_key {
 	__u32 vni;
-	__u8 vtep[4] OVL_ALIGNED;
+	__u8 vtep[16] OVL_ALIGNED;
 };
 
 struct member_entry {
 	__u32 peer; /* index into ovl_peers */
 };
 
+#define OVL_NETWORK_MULTICAST 1 /* carries broadcast and multicast */
+
 /* ovl_networks, by VNI: networks present on this host. */
 struct network_entry {
 	__u32 mtu;
+	__u32 flags; /* OVL_NETWORK_… */
+	__u8 gateway4[4] OVL_ALIGNED; /* its first gateway of each family, zero: none */
+	__u8 gateway6[16] OVL_ALIGNED;
 };
 
 /* ovl_peers, per CPU: one VTEP, how to reach it, and the traffic with it. The
@@ -74,11 +82,12 @@ struct network_entry {
  * expired. Bytes are those of inner frames.
  */
 struct peer {
-	__u8 vtep[4] OVL_ALIGNED;
+	__u8 vtep[16] OVL_ALIGNED;
 	__u32 ifindex;
 	__u8 smac[ETH_ALEN];
 	__u8 dmac[ETH_ALEN];
 	__u32 mtu; /* of the path, outer IP header included */
+	__u32 pad;
 	__u64 expires; /* ns of bpf_ktime_get_coarse_ns */
 	__u64 sent_packets;
 	__u64 sent_bytes;

@@ -11,22 +11,83 @@
 #include "source.h"
 #include "tunnel.h"
 
+/* What the outer IP header says of a packet to our VTEP. */
+struct outer {
+	__u8 src[16] OVL_ALIGNED;
+	__u32 payload; /* length, unless it is a GSO packet */
+	__u8 tos;
+};
+
+/* outer4 and outer6 read the outer header on an underlay of that family. False:
+ * it is not UDP to our VTEP, or not all of it.
+ */
+static __always_inline bool outer4(struct __sk_buff *ctx, const struct config *cfg, struct outer *o)
+{
+	struct ethhdr *eth;
+	struct iphdr *ip;
+	__u32 len;
+
+	if (ctx->protocol != bpf_htons(ETH_P_IP))
+		return false;
+	eth = frame(ctx, ETH_HLEN + sizeof(*ip));
+	if (!eth)
+		return false;
+	ip = (void *)(eth + 1);
+	if (ip->daddr != mapped4(cfg->vtep) || ip->protocol != IPPROTO_UDP || ip->ihl != 5 ||
+	    (ip->frag_off & bpf_htons(OVL_IP_FRAG)))
+		return false;
+	len = bpf_ntohs(ip->tot_len);
+	*o = (struct outer){
+		.src = { [10] = 0xff, [11] = 0xff },
+		.payload = len < sizeof(*ip) ? 0 : len - sizeof(*ip),
+		.tos = ip->tos,
+	};
+	copy4(o->src + 12, &ip->saddr);
+	return true;
+}
+
+static __always_inline bool outer6(struct __sk_buff *ctx, const struct config *cfg, struct outer *o)
+{
+	struct ethhdr *eth;
+	struct ipv6hdr *ip6;
+
+	if (ctx->protocol != bpf_htons(ETH_P_IPV6))
+		return false;
+	eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
+	if (!eth)
+		return false;
+	ip6 = (void *)(eth + 1);
+	if (!same_words(&ip6->daddr, cfg->vtep, 4) || ip6->nexthdr != IPPROTO_UDP)
+		return false;
+	*o = (struct outer){
+		.payload = bpf_ntohs(ip6->payload_len),
+		.tos = traffic_class(ip6),
+	};
+	copy_words(o->src, &ip6->saddr, 4);
+	return true;
+}
+
+static __always_inline bool same_vtep(const __u8 *a, const __u8 *b)
+{
+	return underlay6 ? same_words(a, b, 4) : mapped4(a) == mapped4(b);
+}
+
 /* remote_sender finds the endpoint on another host that a frame claims to
  * come from. Returns 0 or the reason to drop. Who sent it is settled by one
  * look-up; only a frame that fails costs more, to name the reason.
  */
-static __always_inline int remote_sender(__u32 vni, const __u8 *mac, __be32 outer,
+static __always_inline int remote_sender(__u32 vni, const __u8 *mac, const __u8 *vtep,
 					 struct fdb_entry **from)
 {
 	struct member_key member = { .vni = vni };
 	struct fdb_entry *f = fdb(vni, mac);
 
 	*from = f;
-	if (f && !f->ifindex && addr4(f->vtep) == outer)
+	if (f && !f->ifindex && same_vtep(f->vtep, vtep))
 		return 0;
 	if (!bpf_map_lookup_elem(&ovl_networks, &vni))
 		return OVL_DROP_UNKNOWN_VNI;
-	copy4(member.vtep, &outer);
+	copy_words(member.vtep, vtep, 4);
 	if (!bpf_map_lookup_elem(&ovl_members, &member))
 		return OVL_DROP_UNKNOWN_VTEP;
 	return OVL_DROP_INNER_SOURCE;
@@ -42,55 +103,82 @@ static __always_inline int inner_reason(int reason)
 	return reason;
 }
 
+/* inner4 and inner6 check the IP packet in the tunnel. They return the reason to
+ * drop, 0 for the fast path, or -1 where the stack has to take the frame to the
+ * vxlan device. The transport protocol comes back in proto.
+ */
+static __always_inline int inner4(struct __sk_buff *ctx, const struct sender *s, __u8 *proto)
+{
+	const __u32 start = ETH_HLEN + encap_len();
+	void *data = frame(ctx, start + sizeof(struct iphdr));
+	struct iphdr *ip = data + start;
+
+	if (!data)
+		return OVL_DROP_TRUNCATED;
+	*proto = ip->protocol;
+	return check_ip4(s, ip, ctx->len - start);
+}
+
+static __always_inline int inner6(struct __sk_buff *ctx, const struct sender *s, __u8 *proto)
+{
+	const __u32 start = ETH_HLEN + encap_len();
+	void *data = frame(ctx, start + sizeof(struct ipv6hdr));
+	struct ipv6hdr *ip6 = data + start;
+
+	if (!data)
+		return OVL_DROP_TRUNCATED;
+	*proto = ip6->nexthdr;
+	/* ICMPv6 may be neighbour discovery, which from_vxlan looks into. */
+	if (ip6->nexthdr == IPPROTO_ICMPV6)
+		return -1;
+	return check_ip6(s, ip6, false);
+}
+
 /* underlay looks at every packet that the underlay's device receives. */
 static __always_inline int underlay(struct __sk_buff *ctx)
 {
-	const __u32 outer_len = ETH_HLEN + OVL_OUTER_HLEN;
+	const __u32 udp_start = ETH_HLEN + outer_ip_len();
 	struct config *cfg = config();
 	struct fdb_entry *from, *to;
 	struct ethhdr inner_eth OVL_ALIGNED;
 	struct tunnel_hdr *h;
-	struct ethhdr *eth;
-	struct iphdr *ip;
 	struct sender s;
+	struct outer o;
 	__u32 vni, peer;
 	int reason;
-	__u8 tos;
+	__u8 proto;
+	void *data;
 
-	if (!cfg || ctx->protocol != bpf_htons(ETH_P_IP) || ctx->vlan_present)
+	if (!cfg || ctx->vlan_present)
 		return TC_ACT_UNSPEC;
-	eth = frame(ctx, ETH_HLEN + sizeof(*ip));
-	if (!eth)
-		return TC_ACT_UNSPEC;
-	ip = (void *)(eth + 1);
-	if (ip->daddr != addr4(cfg->vtep) || ip->protocol != IPPROTO_UDP || ip->ihl != 5 ||
-	    (ip->frag_off & bpf_htons(OVL_IP_FRAG)))
+	if (underlay6 ? !outer6(ctx, cfg, &o) : !outer4(ctx, cfg, &o))
 		return TC_ACT_UNSPEC;
 
 	/* From here on it is UDP to the VTEP. The frame may be padded: what
 	 * counts is what IP says. GSO packets are as long as they are.
 	 */
-	if (!ctx->gso_size && bpf_ntohs(ip->tot_len) < sizeof(*ip) + sizeof(struct udphdr))
+	if (!ctx->gso_size && o.payload < sizeof(struct udphdr))
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	h = frame(ctx, ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr));
-	if (!h)
+	data = frame(ctx, udp_start + sizeof(struct udphdr));
+	if (!data)
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	if (h->outer.udp.dest != bpf_htons(cfg->vxlan_port))
+	h = data + udp_start;
+	if (h->udp.dest != bpf_htons(cfg->vxlan_port))
 		return TC_ACT_UNSPEC;
-	if (!ctx->gso_size && bpf_ntohs(h->outer.ip.tot_len) < OVL_ENCAP_LEN)
+	if (!ctx->gso_size && o.payload < sizeof(*h))
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	h = frame(ctx, sizeof(*h));
-	if (!h)
+	data = frame(ctx, udp_start + sizeof(*h));
+	if (!data)
 		return drop(ctx, OVL_DROP_TRUNCATED);
+	h = data + udp_start;
 
 	/* RFC 7348 lets a receiver ignore reserved bits; Linux does not, for
 	 * extensions give them a meaning, and neither do we.
 	 */
-	if (h->outer.vxlan.flags != bpf_htonl(OVL_VXLAN_I) ||
-	    (h->outer.vxlan.vni & bpf_htonl(0xff)))
+	if (h->vxlan.flags != bpf_htonl(OVL_VXLAN_I) || (h->vxlan.vni & bpf_htonl(0xff)))
 		return drop(ctx, OVL_DROP_VXLAN_FLAGS);
-	vni = bpf_ntohl(h->outer.vxlan.vni) >> 8;
-	reason = remote_sender(vni, h->inner.h_source, h->outer.ip.saddr, &from);
+	vni = bpf_ntohl(h->vxlan.vni) >> 8;
+	reason = remote_sender(vni, h->inner.h_source, o.src, &from);
 	if (reason)
 		return drop(ctx, reason);
 
@@ -100,19 +188,23 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	 * is cut short without telling us.
 	 */
 	if (h->inner.h_proto == bpf_htons(ETH_P_IPV6) &&
-	    ctx->len < sizeof(*h) + sizeof(struct ipv6hdr))
+	    ctx->len < udp_start + sizeof(*h) + sizeof(struct ipv6hdr))
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	if (h->inner.h_proto != bpf_htons(ETH_P_IP) || h->outer.udp.check)
+	if ((h->inner.h_proto != bpf_htons(ETH_P_IP) &&
+	     h->inner.h_proto != bpf_htons(ETH_P_IPV6)) ||
+	    h->udp.check)
 		return TC_ACT_UNSPEC;
 
 	copy_eth(&inner_eth, &h->inner);
-	tos = h->outer.ip.tos;
-	ip = frame(ctx, sizeof(*h) + sizeof(*ip));
-	if (!ip)
-		return drop(ctx, OVL_DROP_TRUNCATED);
-	ip = (void *)ip + sizeof(*h);
-	s = (struct sender){ .vni = vni, .mac = inner_eth.h_source, .addr4 = from->addr4 };
-	reason = check_ip4(&s, ip, ctx->len - outer_len - ETH_HLEN);
+	s = (struct sender){
+		.vni = vni, .mac = inner_eth.h_source, .addr4 = from->addr4, .addr6 = from->addr6
+	};
+	if (inner_eth.h_proto == bpf_htons(ETH_P_IP))
+		reason = inner4(ctx, &s, &proto);
+	else
+		reason = inner6(ctx, &s, &proto);
+	if (reason < 0)
+		return TC_ACT_UNSPEC;
 	if (reason)
 		return drop(ctx, inner_reason(reason));
 	if (is_group(inner_eth.h_dest))
@@ -124,11 +216,13 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	 * segments apart: what they go by, strip leaves as it was outside. The
 	 * stack sets it right.
 	 */
-	if ((to->flags & OVL_PORT_TAP) || (ctx->gso_size && ip->protocol == IPPROTO_UDP))
+	if ((to->flags & OVL_PORT_TAP) || (ctx->gso_size && proto == IPPROTO_UDP))
 		return TC_ACT_UNSPEC;
 
 	peer = from->peer;
-	reason = strip(ctx, &inner_eth, tos);
+	if (strip(ctx, inner_eth.h_proto))
+		return TC_ACT_UNSPEC;
+	reason = reframe(ctx, &inner_eth, o.tos);
 	if (reason)
 		return drop(ctx, reason);
 	count_received(peer, ctx->len);

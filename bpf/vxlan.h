@@ -97,24 +97,35 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 {
 	struct bpf_tunnel_key key = {};
 	struct fdb_entry *from, *to;
+	__u8 vtep[16] OVL_ALIGNED = { [10] = 0xff, [11] = 0xff };
 	__u8 src[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
 	struct sender s;
 	__u32 peer;
 	int reason;
 
-	if (bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), 0))
+	if (bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
+				   underlay6 ? BPF_F_TUNINFO_IPV6 : 0))
 		return drop(ctx, OVL_DROP_ENCAP);
+	if (underlay6) {
+		copy_words(vtep, key.remote_ipv6, 4);
+	} else {
+		__be32 remote = bpf_htonl(key.remote_ipv4);
+
+		copy4(vtep + 12, &remote);
+	}
 	if (!untag(ctx))
 		return drop(ctx, OVL_DROP_INNER_MALFORMED);
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	copy_mac(src, eth->h_source);
-	reason = remote_sender(key.tunnel_id, src, bpf_htonl(key.remote_ipv4), &from);
+	reason = remote_sender(key.tunnel_id, src, vtep, &from);
 	if (reason)
 		return drop(ctx, reason);
-	s = (struct sender){ .vni = key.tunnel_id, .mac = src, .addr4 = from->addr4 };
+	s = (struct sender){
+		.vni = key.tunnel_id, .mac = src, .addr4 = from->addr4, .addr6 = from->addr6
+	};
 	peer = from->peer;
 	to = vxlan_target(ctx, &s, &reason);
 	if (!to)

@@ -31,6 +31,9 @@ const (
 	DropNoRoute
 	// DropEncap: the kernel could not add or remove the tunnel headers.
 	DropEncap
+	// DropRogueRouter: an endpoint sent a router advertisement or a redirect
+	// (RFC 6105): routers of a network are not its endpoints' to name.
+	DropRogueRouter
 )
 
 // From the underlay.
@@ -66,6 +69,7 @@ var dropNames = map[DropReason]string{
 	DropTooBig:             "too_big",
 	DropNoRoute:            "no_route",
 	DropEncap:              "encap",
+	DropRogueRouter:        "rogue_router",
 	DropUnknownVTEP:        "unknown_vtep",
 	DropUnknownVNI:         "unknown_vni",
 	DropVXLANFlags:         "vxlan_flags",

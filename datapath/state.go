@@ -20,6 +20,12 @@ type Network struct {
 	VNI encap.VNI
 	// MTU is the largest inner IP packet in bytes, without Ethernet header.
 	MTU int
+	// Multicast says that broadcast and multicast frames, but ARP and ND,
+	// reach every endpoint of the network. Otherwise they are dropped.
+	Multicast bool
+	// Gateways are the network's own addresses, by ascending address. The
+	// first of each family is where ICMP errors of the network come from.
+	Gateways []netip.Addr
 	// Ports are the endpoints on this host, by ascending Device.
 	Ports []Port
 	// Remotes are the endpoints on other hosts, by ascending MAC. The hosts
@@ -62,6 +68,7 @@ type Remote struct {
 func (s State) Sort() {
 	slices.SortFunc(s.Networks, func(a, b Network) int { return cmp.Compare(a.VNI, b.VNI) })
 	for _, n := range s.Networks {
+		slices.SortFunc(n.Gateways, netip.Addr.Compare)
 		slices.SortFunc(n.Ports, func(a, b Port) int { return cmp.Compare(a.Device, b.Device) })
 		slices.SortFunc(n.Remotes, func(a, b Remote) int { return slices.Compare(a.MAC[:], b.MAC[:]) })
 		for _, p := range n.Ports {
@@ -77,7 +84,7 @@ func (s State) Sort() {
 func (s State) Equal(o State) bool { return slices.EqualFunc(s.Networks, o.Networks, Network.equal) }
 
 func (n Network) equal(o Network) bool {
-	return n.VNI == o.VNI && n.MTU == o.MTU &&
+	return n.VNI == o.VNI && n.MTU == o.MTU && n.Multicast == o.Multicast && slices.Equal(n.Gateways, o.Gateways) &&
 		slices.EqualFunc(n.Ports, o.Ports, Port.equal) && slices.EqualFunc(n.Remotes, o.Remotes, Remote.equal)
 }
 

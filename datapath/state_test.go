@@ -16,7 +16,7 @@ func TestStateEqual(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.2")
 	full := func() datapath.State {
 		return datapath.State{Networks: []datapath.Network{{
-			VNI: 4096, MTU: 1450,
+			VNI: 4096, MTU: 1450, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
 			Ports:   []datapath.Port{{Device: "a", MAC: encap.MAC{2}, Addrs: []netip.Addr{addr}}},
 			Remotes: []datapath.Remote{{MAC: encap.MAC{4}, Addrs: []netip.Addr{addr}, VTEP: addr}},
 		}}}
@@ -71,6 +71,8 @@ func change(v reflect.Value, at string, n *int) string {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(v.String() + "x")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
 	case reflect.Int:
 		v.SetInt(v.Int() + 1)
 	case reflect.Uint8, reflect.Uint32:

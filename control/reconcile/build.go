@@ -111,11 +111,22 @@ func (b *builder) networks() {
 		}
 		b.byID[n.ID] = &building{
 			row:     n,
-			network: datapath.Network{VNI: n.VNI, MTU: mtu},
+			network: datapath.Network{VNI: n.VNI, MTU: mtu, Gateways: gateways(n)},
 			macs:    make(map[encap.MAC]*store.Endpoint),
 			addrs:   make(map[netip.Addr]*store.Endpoint),
 		}
 	}
+}
+
+// gateways returns those of a network's subnets.
+func gateways(n store.Network) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range n.Subnets {
+		if s.Gateway.IsValid() {
+			out = append(out, s.Gateway)
+		}
+	}
+	return out
 }
 
 // peers finds the VTEPs of the other nodes. Of two nodes with one VTEP the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 
 	"github.com/cilium/ebpf"
@@ -40,7 +41,7 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	}
 
 	d.peers.reclaim(s)
-	want, errs := build(s, numbers{ifindex: ifindex, peer: d.peers.index})
+	want, errs := build(s, numbers{underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index})
 	if err := d.peers.write(d.objs.OvlPeers); err != nil {
 		return fmt.Errorf("write map ovl_peers: %w", err)
 	}
@@ -101,7 +102,7 @@ func (d *Datapath) ensureHost() (vxlan, underlay uint32, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := allowForwarding(VXLANDevice); err != nil {
+	if err := allowForwarding(VXLANDevice, d.opts.VTEP); err != nil {
 		return 0, 0, err
 	}
 	for _, r := range datapath.DropReasons() {
@@ -115,8 +116,11 @@ func (d *Datapath) ensureHost() (vxlan, underlay uint32, err error) {
 
 // allowForwarding lets the programs look up routes on behalf of our own
 // device: the kernel answers only for one that forwards.
-func allowForwarding(device string) error {
+func allowForwarding(device string, vtep netip.Addr) error {
 	path := "/proc/sys/net/ipv4/conf/" + device + "/forwarding"
+	if vtep.Is6() {
+		path = "/proc/sys/net/ipv6/conf/" + device + "/forwarding"
+	}
 	if b, err := os.ReadFile(path); err == nil && len(b) > 0 && b[0] == '1' {
 		return nil
 	}
@@ -131,7 +135,7 @@ func allowForwarding(device string) error {
 // programs know of their host.
 func (d *Datapath) syncers(want tables, vxlan uint32) ([]syncer, error) {
 	config, err0 := newSyncer(bpf.OvlMapOvlConfig, d.objs.OvlConfig, map[uint32]bpf.OvlConfig{
-		0: {Vtep: d.opts.VTEP.As4(), VxlanIfindex: vxlan, VxlanPort: d.opts.Port},
+		0: {Vtep: d.opts.VTEP.As16(), VxlanIfindex: vxlan, VxlanPort: d.opts.Port},
 	})
 	networks, err1 := newSyncer(bpf.OvlMapOvlNetworks, d.objs.OvlNetworks, want.networks)
 	members, err2 := newSyncer(bpf.OvlMapOvlMembers, d.objs.OvlMembers, want.members)

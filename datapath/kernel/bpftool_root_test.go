@@ -47,7 +47,8 @@ func TestBPFTool(t *testing.T) {
 	_, _ = tryRun(a.Namespace, "ping", "-n", "-c", "1", "-W", "1", "-b", "10.0.0.255") // dropped: broadcast
 	h := b.hosts[0]
 
-	vtep, farVTEP := []int{192, 0, 2, 1}, []int{192, 0, 2, 2}
+	vtep := []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1}
+	farVTEP := []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 2}
 	mac, farMAC := []int{2, 16, 0, 0, 1, 1}, []int{2, 16, 0, 0, 2, 1}
 	for _, c := range []struct {
 		name       string

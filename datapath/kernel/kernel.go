@@ -37,7 +37,8 @@ const headroomBridge = "ovl-headroom"
 
 // Options say where a Datapath works.
 type Options struct {
-	// VTEP is this host's tunnel address, IPv4.
+	// VTEP is this host's tunnel address. Its family is that of the
+	// underlay, and so of every VTEP in a State.
 	VTEP netip.Addr
 	// Underlay is the device that holds it.
 	Underlay string
@@ -75,8 +76,8 @@ var _ datapath.Datapath = (*Datapath)(nil)
 // first Apply has filled the maps. A host that cannot run the programs gets an
 // error that wraps datapath.ErrNotSupported.
 func Open(_ context.Context, o Options) (*Datapath, error) {
-	if !o.VTEP.Is4() {
-		return nil, fmt.Errorf("VTEP %s: only an IPv4 underlay is supported", o.VTEP)
+	if !o.VTEP.IsValid() || o.VTEP.Is4In6() || o.VTEP.Zone() != "" {
+		return nil, fmt.Errorf("VTEP %s: want an IPv4 or IPv6 address without zone", o.VTEP)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -117,7 +118,13 @@ func (d *Datapath) load() error {
 	if err != nil {
 		return err
 	}
+	if err := spec.Variables["underlay6"].Set(d.opts.VTEP.Is6()); err != nil {
+		return fmt.Errorf("variable underlay6: %w", err)
+	}
 	for name, m := range spec.Maps {
+		if m.Pinning != ebpf.PinByName {
+			continue
+		}
 		if err := unpinIncompatible(filepath.Join(d.opts.Dir, name), m); err != nil {
 			return fmt.Errorf("pinned map %s: %w", name, err)
 		}

@@ -45,6 +45,9 @@ func TestNoHoles(t *testing.T) {
 	}
 	structs := 0
 	for name, m := range spec.Maps {
+		if strings.HasPrefix(name, ".") {
+			continue // the compiler's, of constants; it is not pinned
+		}
 		if len(name) > 15 || !strings.HasPrefix(name, "ovl_") {
 			t.Errorf("map %q: want ovl_… of 15 characters at most, which is what the kernel keeps", name)
 		}

@@ -35,10 +35,10 @@ func readPeers(m *ebpf.Map) (peerTable, error) {
 		if err != nil {
 			return t, fmt.Errorf("read map ovl_peers: %w", err)
 		}
-		if p.Vtep == [4]byte{} {
+		if p.Vtep == [16]byte{} {
 			break
 		}
-		vtep := netip.AddrFrom4(p.Vtep)
+		vtep := netip.AddrFrom16(p.Vtep).Unmap()
 		if _, ok := t.slots[vtep]; ok {
 			// It was taken back, and its peer returned to another.
 			t.free = append(t.free, t.next)
@@ -110,7 +110,7 @@ func (t *peerTable) write(m *ebpf.Map) error {
 	for vtep, slot := range t.fresh {
 		perCPU := make([]bpf.OvlPeer, ebpf.MustPossibleCPU())
 		for i := range perCPU {
-			perCPU[i].Vtep = vtep.As4()
+			perCPU[i].Vtep = vtep.As16()
 		}
 		if err := m.Put(uint32(slot), perCPU); err != nil {
 			return err

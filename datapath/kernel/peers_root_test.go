@@ -97,7 +97,7 @@ func TestPeerSlotsStay(t *testing.T) {
 		t.Errorf("slots after a restart %v, want %v", again, want)
 	}
 	got, err := readPeer(m, 2)
-	if err != nil || got.ReceivedPackets != uint64(ebpf.MustPossibleCPU()) || got.Vtep != vtep(2).As4() {
+	if err != nil || got.ReceivedPackets != uint64(ebpf.MustPossibleCPU()) || got.Vtep != vtep(2).As16() {
 		t.Errorf("counters of a peer that came back: %+v, %v", got, err)
 	}
 }
@@ -114,7 +114,7 @@ func TestPeerSlotsReclaimed(t *testing.T) {
 		t.Errorf("slots %v, want the old one of the peer that stays, and one of those that left", slots)
 	}
 	got, err := readPeer(m, slots[vtep(4)])
-	if err != nil || got != (bpf.OvlPeer{Vtep: vtep(4).As4()}) {
+	if err != nil || got != (bpf.OvlPeer{Vtep: vtep(4).As16()}) {
 		t.Errorf("counters of a new peer in an old slot: %+v, %v", got, err)
 	}
 	if got, err := readPeer(m, 2); err != nil || got.ReceivedPackets == 0 {

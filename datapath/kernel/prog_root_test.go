@@ -155,7 +155,7 @@ func TestProgramFromEndpoint(t *testing.T) {
 		{name: "ARP reply to another host", in: dt.ARPReply(a, b), verdict: verdictRedirect},
 		{name: "solicitation goes to the one that answers", in: solicit, verdict: verdictRedirect, out: dt.Patch(solicit, 0, b.MAC[:]...)},
 		{name: "solicitation for a link-local address", in: solicitLL, verdict: verdictRedirect, out: dt.Patch(solicitLL, 0, b.MAC[:]...)},
-		{name: "IPv6 to another host", in: dt.ICMP6(a6, b6), verdict: verdictRedirect},
+		{name: "IPv6 to another host", in: dt.ICMP6(a6, b6), verdict: verdictRedirect, out: tunnel(dt.ICMP6(a6, b6)), tunnel: true},
 		{name: "not IP to another host", in: dt.Ethernet(a, b, 0x88b5, "raw"), verdict: verdictRedirect},
 		{name: "802.1Q to another host", in: dt.Ethernet(a, b, 0x8100, "\x00\x07\x08\x00tagged"), verdict: verdictRedirect},
 		{name: "LLC to another host", in: dt.Ethernet(a, b, 4, "\xaa\xaa\x03x"), verdict: verdictRedirect},
@@ -321,8 +321,8 @@ func TestProgramBudget(t *testing.T) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 5600},
-		{objs.FromUnderlay, 900},
+		{objs.FromEndpoint, 7500},
+		{objs.FromUnderlay, 1250},
 		{objs.FromVxlan, 1650},
 	} {
 		info, err := c.program.Info()

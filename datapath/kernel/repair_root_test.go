@@ -73,14 +73,14 @@ func damages() []damage {
 	macB := encap.MAC{2, testVNI >> 8, testVNI & 0xff, 0, 2, 1}
 	keyB := fdbKey(testVNI, macB)
 	neighB := bpf.OvlNeighKey{Vni: testVNI, Addr: netip.MustParseAddr("10.0.0.3").As16()}
-	stranger := [4]byte{192, 0, 2, 99}
+	stranger := netip.MustParseAddr("192.0.2.99").As16()
 	return []damage{
 		{"fdb entry deleted", remove(fdb, keyB), 1},
 		{"fdb entry changed", put(fdb, keyB, bpf.OvlFdbEntry{Vtep: stranger}), 1},
 		{"fdb entry added", put(fdb, fdbKey(testVNI, encap.MAC{2, 9}), bpf.OvlFdbEntry{Vtep: stranger}), 1},
 		{"neighbour deleted", remove(neigh, neighB), 1},
 		{"neighbour changed", put(neigh, neighB, bpf.OvlNeighEntry{Mac: [6]byte{2, 9}}), 1},
-		{"member deleted", remove(members, bpf.OvlMemberKey{Vni: testVNI, Vtep: [4]byte{192, 0, 2, 2}}), 1},
+		{"member deleted", remove(members, bpf.OvlMemberKey{Vni: testVNI, Vtep: netip.MustParseAddr("192.0.2.2").As16()}), 1},
 		{"member added", put(members, bpf.OvlMemberKey{Vni: testVNI, Vtep: stranger}, bpf.OvlMemberEntry{}), 1},
 		{"network deleted", remove(networks, uint32(testVNI)), 1},
 		{"network added", put(networks, uint32(9999), bpf.OvlNetworkEntry{Mtu: 1450}), 1},
@@ -156,7 +156,7 @@ func (h *bedHost) tables(t *testing.T) string {
 		t.Fatalf("read the maps of %s: %v", h.Name, err)
 	}
 	// The vxlan device's index changes when it is made anew.
-	return fmt.Sprintf("config: VTEP %s, port %d\n%s", netip.AddrFrom4(config.Vtep), config.VxlanPort, render(got))
+	return fmt.Sprintf("config: VTEP %s, port %d\n%s", netip.AddrFrom16(config.Vtep).Unmap(), config.VxlanPort, render(got))
 }
 
 func TestRepair(t *testing.T) {

@@ -9,8 +9,11 @@ import (
 	"github.com/ovlnet/ovl/encap"
 )
 
-// fdbTAP is OVL_PORT_TAP of bpf/types.h.
-const fdbTAP = 1
+// Flags of bpf/types.h.
+const (
+	fdbTAP           = 1 // OVL_PORT_TAP
+	networkMulticast = 1 // OVL_NETWORK_MULTICAST
+)
 
 // tables is the wanted content of the maps: a pure function of the State and
 // of what the host has given numbers to.
@@ -22,10 +25,12 @@ type tables struct {
 	networks map[uint32]bpf.OvlNetworkEntry
 }
 
-// numbers are what only the host knows.
+// numbers are what only the host knows: the family of its underlay, and what it
+// calls devices and peers.
 type numbers struct {
-	ifindex func(device string) (uint32, error)
-	peer    func(vtep netip.Addr) (uint16, error)
+	underlay6 bool
+	ifindex   func(device string) (uint32, error)
+	peer      func(vtep netip.Addr) (uint16, error)
 }
 
 // build turns s into tables. An object that has no number on this host is left
@@ -40,7 +45,7 @@ func build(s datapath.State, n numbers) (tables, []error) {
 	}
 	var errs []error
 	for _, network := range s.Networks {
-		t.networks[uint32(network.VNI)] = bpf.OvlNetworkEntry{Mtu: uint32(network.MTU)}
+		t.addNetwork(network)
 		for _, r := range network.Remotes {
 			if err := t.addRemote(network.VNI, r, n); err != nil {
 				errs = append(errs, &datapath.ObjectError{
@@ -58,16 +63,24 @@ func build(s datapath.State, n numbers) (tables, []error) {
 	return t, errs
 }
 
+func (t *tables) addNetwork(n datapath.Network) {
+	e := bpf.OvlNetworkEntry{Mtu: uint32(n.MTU), Gateway4: firstIPv4(n.Gateways), Gateway6: firstIPv6(n.Gateways)}
+	if n.Multicast {
+		e.Flags |= networkMulticast
+	}
+	t.networks[uint32(n.VNI)] = e
+}
+
 func (t *tables) addPort(network datapath.Network, p datapath.Port, n numbers) error {
 	index, err := n.ifindex(p.Device)
 	if err != nil {
 		return err
 	}
-	first := firstIPv4(p.Addrs)
+	addr4, addr6 := firstIPv4(p.Addrs), firstIPv6(p.Addrs)
 	t.ports[index] = bpf.OvlPort{
-		Vni: uint32(network.VNI), Mac: p.MAC, Mtu: uint16(network.MTU), Addr4: first,
+		Vni: uint32(network.VNI), Mac: p.MAC, Mtu: uint16(network.MTU), Addr4: addr4, Addr6: addr6,
 	}
-	entry := bpf.OvlFdbEntry{Addr4: first, Ifindex: index}
+	entry := bpf.OvlFdbEntry{Addr4: addr4, Addr6: addr6, Ifindex: index}
 	if p.Kind == datapath.TAP {
 		entry.Flags = fdbTAP
 	}
@@ -77,17 +90,17 @@ func (t *tables) addPort(network datapath.Network, p datapath.Port, n numbers) e
 }
 
 func (t *tables) addRemote(vni encap.VNI, r datapath.Remote, n numbers) error {
-	if !r.VTEP.Is4() {
-		return fmt.Errorf("VTEP %s: only an IPv4 underlay is supported", r.VTEP)
+	if r.VTEP.Is6() != n.underlay6 {
+		return fmt.Errorf("VTEP %s: not of the family of this host's underlay", r.VTEP)
 	}
 	peer, err := n.peer(r.VTEP)
 	if err != nil {
 		return err
 	}
 	t.fdb[fdbKey(vni, r.MAC)] = bpf.OvlFdbEntry{
-		Vtep: r.VTEP.As4(), Addr4: firstIPv4(r.Addrs), Peer: peer,
+		Vtep: r.VTEP.As16(), Addr4: firstIPv4(r.Addrs), Addr6: firstIPv6(r.Addrs), Peer: peer,
 	}
-	t.members[bpf.OvlMemberKey{Vni: uint32(vni), Vtep: r.VTEP.As4()}] = bpf.OvlMemberEntry{
+	t.members[bpf.OvlMemberKey{Vni: uint32(vni), Vtep: r.VTEP.As16()}] = bpf.OvlMemberEntry{
 		Peer: uint32(peer),
 	}
 	t.addNeighbours(vni, r.MAC, r.Addrs)
@@ -104,7 +117,7 @@ func fdbKey(vni encap.VNI, mac encap.MAC) bpf.OvlFdbKey {
 	return bpf.OvlFdbKey{Vni: uint32(vni), Mac: mac}
 }
 
-// firstIPv4 returns zeros if there is none.
+// firstIPv4 and firstIPv6 return zeros if there is none.
 func firstIPv4(addrs []netip.Addr) [4]byte {
 	for _, a := range addrs {
 		if a.Is4() {
@@ -112,4 +125,13 @@ func firstIPv4(addrs []netip.Addr) [4]byte {
 		}
 	}
 	return [4]byte{}
+}
+
+func firstIPv6(addrs []netip.Addr) [16]byte {
+	for _, a := range addrs {
+		if a.Is6() {
+			return a.As16()
+		}
+	}
+	return [16]byte{}
 }

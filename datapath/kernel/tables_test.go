@@ -17,29 +17,49 @@ func render(t tables) string {
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	for k, v := range t.ports {
-		add("port #%d: VNI %d, %s, %s, MTU %d", k, v.Vni, encap.MAC(v.Mac), netip.AddrFrom4(v.Addr4), v.Mtu)
+		add("port #%d: VNI %d, %s, %s, MTU %d", k, v.Vni, encap.MAC(v.Mac), firsts(v.Addr4, v.Addr6), v.Mtu)
 	}
 	for k, v := range t.fdb {
 		where := fmt.Sprintf("port #%d", v.Ifindex)
 		if v.Ifindex == 0 {
-			where = fmt.Sprintf("%s, peer %d", netip.AddrFrom4(v.Vtep), v.Peer)
+			where = fmt.Sprintf("%s, peer %d", netip.AddrFrom16(v.Vtep).Unmap(), v.Peer)
 		}
 		if v.Flags&fdbTAP != 0 {
 			where += ", TAP"
 		}
-		add("fdb %d %s: %s at %s", k.Vni, encap.MAC(k.Mac), netip.AddrFrom4(v.Addr4), where)
+		add("fdb %d %s: %s at %s", k.Vni, encap.MAC(k.Mac), firsts(v.Addr4, v.Addr6), where)
 	}
 	for k, v := range t.neigh {
 		add("neigh %d %s: %s", k.Vni, netip.AddrFrom16(k.Addr).Unmap(), encap.MAC(v.Mac))
 	}
 	for k, v := range t.members {
-		add("member %d %s: peer %d", k.Vni, netip.AddrFrom4(k.Vtep), v.Peer)
+		add("member %d %s: peer %d", k.Vni, netip.AddrFrom16(k.Vtep).Unmap(), v.Peer)
 	}
 	for k, v := range t.networks {
-		add("network %d: MTU %d", k, v.Mtu)
+		line := fmt.Sprintf("network %d: MTU %d", k, v.Mtu)
+		if g := firsts(v.Gateway4, v.Gateway6); g != "" {
+			line += ", gateways " + g
+		}
+		if v.Flags&networkMulticast != 0 {
+			line += ", multicast"
+		}
+		add("%s", line)
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// firsts writes the first addresses of an endpoint or network, those that it
+// has.
+func firsts(addr4 [4]byte, addr6 [16]byte) string {
+	var out []string
+	if addr4 != [4]byte{} {
+		out = append(out, netip.AddrFrom4(addr4).String())
+	}
+	if addr6 != [16]byte{} {
+		out = append(out, netip.AddrFrom16(addr6).String())
+	}
+	return strings.Join(out, " ")
 }
 
 // host is what build asks of one: devices by name, peers in order of asking.
@@ -87,7 +107,7 @@ func TestBuild(t *testing.T) {
 		{
 			name: "ports and remotes",
 			state: datapath.State{Networks: []datapath.Network{{
-				VNI: 4096, MTU: 1450,
+				VNI: 4096, MTU: 1450, Multicast: true, Gateways: addrs("10.0.0.1", "10.0.1.1", "fd00::1"),
 				Ports: []datapath.Port{
 					{Device: "a", MAC: mac(1), Addrs: addrs("10.0.0.2", "10.0.0.22", "fd00::2")},
 					{Device: "vm", Kind: datapath.TAP, MAC: mac(2), Addrs: addrs("fd00::3")},
@@ -99,8 +119,8 @@ func TestBuild(t *testing.T) {
 			}}},
 			devices: map[string]uint32{"a": 7, "vm": 8},
 			want: `
-fdb 4096 02:00:00:00:00:01: 10.0.0.2 at port #7
-fdb 4096 02:00:00:00:00:02: 0.0.0.0 at port #8, TAP
+fdb 4096 02:00:00:00:00:01: 10.0.0.2 fd00::2 at port #7
+fdb 4096 02:00:00:00:00:02: fd00::3 at port #8, TAP
 fdb 4096 02:00:00:00:00:03: 10.0.0.4 at 192.0.2.1, peer 1
 fdb 4096 02:00:00:00:00:04: 10.0.0.5 at 192.0.2.1, peer 1
 member 4096 192.0.2.1: peer 1
@@ -110,9 +130,9 @@ neigh 4096 10.0.0.4: 02:00:00:00:00:03
 neigh 4096 10.0.0.5: 02:00:00:00:00:04
 neigh 4096 fd00::2: 02:00:00:00:00:01
 neigh 4096 fd00::3: 02:00:00:00:00:02
-network 4096: MTU 1450
-port #7: VNI 4096, 02:00:00:00:00:01, 10.0.0.2, MTU 1450
-port #8: VNI 4096, 02:00:00:00:00:02, 0.0.0.0, MTU 1450`,
+network 4096: MTU 1450, gateways 10.0.0.1 fd00::1, multicast
+port #7: VNI 4096, 02:00:00:00:00:01, 10.0.0.2 fd00::2, MTU 1450
+port #8: VNI 4096, 02:00:00:00:00:02, fd00::3, MTU 1450`,
 		},
 		{
 			name: "twins keep apart",
@@ -174,7 +194,7 @@ network 4096: MTU 1450
 port #7: VNI 4096, 02:00:00:00:00:01, 10.0.0.2, MTU 1450`,
 			errors: []string{
 				"remote 02:00:00:00:00:05 of VNI 4096: more than 2 peers",
-				"remote 02:00:00:00:00:06 of VNI 4096: VTEP 2001:db8::1: only an IPv4 underlay is supported",
+				"remote 02:00:00:00:00:06 of VNI 4096: VTEP 2001:db8::1: not of the family of this host's underlay",
 				"port gone: no such interface: gone",
 			},
 		},
