@@ -128,9 +128,18 @@ static __always_inline int inner6(struct __sk_buff *ctx, const struct sender *s,
 	if (!data)
 		return OVL_DROP_TRUNCATED;
 	*proto = ip6->nexthdr;
-	/* ICMPv6 may be neighbour discovery, which from_vxlan looks into. */
-	if (ip6->nexthdr == IPPROTO_ICMPV6)
-		return -1;
+	if (*proto == IPPROTO_ICMPV6) {
+		__u8 *type;
+
+		/* from_vxlan looks into neighbour discovery, and drops what ends here. */
+		data = frame(ctx, start + sizeof(*ip6) + sizeof(*type));
+		if (!data)
+			return -1;
+		ip6 = data + start;
+		type = (void *)(ip6 + 1);
+		if (*type >= OVL_ND_RS && *type <= OVL_ND_REDIRECT)
+			return -1;
+	}
 	return check_ip6(s, ip6, false);
 }
 

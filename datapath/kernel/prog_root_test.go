@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath"
@@ -103,6 +104,20 @@ func cutInIP(frame []byte) bool {
 		return len(frame) < 14+40
 	}
 	return false
+}
+
+// stripped6 makes of the case of an inner packet whose family is not the
+// underlay's what it is before Linux 6.3: left to the vxlan device.
+func stripped6(t *testing.T, c frameCase) frameCase {
+	t.Helper()
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version < 6<<16|3<<8 {
+		c.verdict, c.out = verdictPass, nil
+	}
+	return c
 }
 
 // withTOS sets the type of service of the IPv4 packet in a frame.
@@ -272,7 +287,8 @@ func TestProgramFromUnderlay(t *testing.T) {
 
 		{name: "IPv4 to a TAP goes by the vxlan device", in: tunnel(dt.UDP4(b, toTAP, "x")), verdict: verdictPass},
 		{name: "with an outer checksum", in: dt.Patch(good, dt.UDPChecksumField, 0x12, 0x34), verdict: verdictPass},
-		{name: "IPv6 inside", in: tunnel(dt.ICMP6(b6, a6)), verdict: verdictPass},
+		stripped6(t, frameCase{name: "IPv6 to an endpoint", in: tunnel(dt.ICMP6(b6, a6)), verdict: verdictRedirect, out: dt.ICMP6(b6, a6)}),
+		{name: "neighbour discovery inside", in: tunnel(dt.Solicitation(b6, a6.Addr, b.MAC)), verdict: verdictPass},
 		{name: "ARP inside", in: tunnel(dt.ARPRequest(b, a.Addr)), verdict: verdictPass},
 		{name: "not IP inside", in: tunnel(dt.Ethernet(b, a, 0x88b5, "raw")), verdict: verdictPass},
 
@@ -322,7 +338,7 @@ func TestProgramBudget(t *testing.T) {
 		budget  uint32
 	}{
 		{objs.FromEndpoint, 7500},
-		{objs.FromUnderlay, 1250},
+		{objs.FromUnderlay, 1500},
 		{objs.FromVxlan, 1650},
 	} {
 		info, err := c.program.Info()
