@@ -134,12 +134,17 @@ func TestOverlappingRoute(t *testing.T) {
 func TestEnsureVXLAN(t *testing.T) {
 	const name = "ovlvx"
 	wrong := map[string]netlink.Link{
-		"nothing":       nil,
-		"another kind":  &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}},
-		"with a VNI":    &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name}, VxlanId: 5, Port: 4789},
-		"another port":  &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name}, FlowBased: true, Port: 4790},
-		"that learns":   &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name}, FlowBased: true, Port: 4789, Learning: true},
-		"right but raw": &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1400}, FlowBased: true, Port: 4789},
+		"nothing":      nil,
+		"another kind": &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}},
+		"with a VNI":   &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name}, VxlanId: 5, Port: 4789},
+		"another port": &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name}, FlowBased: true, Port: 4790},
+		"that learns":  &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: name}, FlowBased: true, Port: 4789, Learning: true},
+		"that drops zero checksums over IPv6": &netlink.Vxlan{
+			LinkAttrs: netlink.LinkAttrs{Name: name}, FlowBased: true, Port: 4789,
+		},
+		"right but raw": &netlink.Vxlan{
+			LinkAttrs: netlink.LinkAttrs{Name: name, MTU: 1400}, FlowBased: true, Port: 4789, UDP6ZeroCSumRx: true,
+		},
 	}
 	for what, before := range wrong {
 		t.Run(what, func(t *testing.T) {
@@ -154,7 +159,7 @@ func TestEnsureVXLAN(t *testing.T) {
 				}
 				text := output(t, h.Command(t.Context(), "ip", "-d", "link", "show", "dev", name)) +
 					output(t, h.Command(t.Context(), "ip", "addr", "show", "dev", name))
-				wantIn(t, text, fmt.Sprintf("%d: %s", index, name), "UP", "mtu 1500", "vxlan external", "dstport 4789", "nolearning", "addrgenmode none")
+				wantIn(t, text, fmt.Sprintf("%d: %s", index, name), "UP", "mtu 1500", "vxlan external", "dstport 4789", "nolearning", " udp6zerocsumrx", "addrgenmode none")
 				if strings.Contains(text, "inet") {
 					t.Errorf("it has an address:\n%s", text)
 				}
@@ -171,19 +176,22 @@ func TestEnsureVXLAN(t *testing.T) {
 
 func TestEnsureVXLANPortTaken(t *testing.T) {
 	onHost(t, func(h *linktest.Host) error {
-		ip(t, h, "link add other type vxlan external dstport 4789")
+		ip(t, h, "link add other type vxlan external dstport 4789 udp6zerocsumrx")
 		_, err := link.EnsureVXLAN("ovlvx", 4789, 1500)
 		if err == nil {
 			t.Fatal("made a second device on the port")
 		}
 		wantIn(t, err.Error(), "ovlvx", "4789", "other has the port")
 		ip(t, h, "link del other")
-		ip(t, h, "link add plain up type vxlan id 7 dstport 4789")
-		_, err = link.EnsureVXLAN("ovlvx", 4789, 1500)
-		if err == nil {
-			t.Fatal("came up although the socket is another's")
+		for _, kind := range []string{"external", "id 7", "id 7 local fd00::1"} {
+			ip(t, h, "link add plain up type vxlan dstport 4789 "+kind)
+			_, err = link.EnsureVXLAN("ovlvx", 4789, 1500)
+			if err == nil {
+				t.Fatalf("came up although the socket is another's, vxlan %s", kind)
+			}
+			wantIn(t, err.Error(), "ovlvx", "4789", "plain has the port")
+			ip(t, h, "link del plain")
 		}
-		wantIn(t, err.Error(), "ovlvx", "4789", "plain has the port")
 		there, err := link.Exists("ovlvx")
 		if there {
 			t.Error("left behind")

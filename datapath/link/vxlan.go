@@ -11,7 +11,8 @@ import (
 
 // EnsureVXLAN makes sure that there is a `vxlan external` device of that name
 // that listens on the UDP port: up, without learning, without addresses, of
-// that MTU. It decides nothing about what it carries: the tunnel's ends come
+// that MTU. Over IPv6 it takes zero UDP checksums, which RFC 6935 allows for
+// tunnels: without it the kernel drops them. It decides nothing about what it carries: the tunnel's ends come
 // with every packet. A device that is right already stays as it is, so that a
 // restart does not touch its socket; a wrong one is replaced. The error says
 // which vxlan device has the port, if another has. Nothing new is left behind
@@ -43,7 +44,7 @@ func EnsureVXLAN(name string, port uint16, mtu int) (index int, err error) {
 // isExternal reports whether d is the device that addVXLAN would make.
 func isExternal(d netlink.Link, port uint16) bool {
 	v, ok := d.(*netlink.Vxlan)
-	return ok && v.FlowBased && v.Port == int(port) && !v.Learning
+	return ok && v.FlowBased && v.Port == int(port) && !v.Learning && v.UDP6ZeroCSumRx
 }
 
 func addVXLAN(name string, port uint16, mtu int) (netlink.Link, error) {
@@ -51,6 +52,8 @@ func addVXLAN(name string, port uint16, mtu int) (netlink.Link, error) {
 		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: mtu, TxQLen: -1},
 		FlowBased: true,
 		Port:      int(port),
+
+		UDP6ZeroCSumRx: true,
 	}
 	if err := netlink.LinkAdd(v); err != nil {
 		return nil, fmt.Errorf("create vxlan device %s on UDP port %d: %w%s", name, port, err, otherVXLAN(name, port))

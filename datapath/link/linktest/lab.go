@@ -45,6 +45,10 @@ type Options struct {
 	// share a veth pair. One host, or three and more, always have the
 	// bridge.
 	Bridge bool
+	// IPv6 makes the underlay one of IPv6 alone: hosts have an address out of
+	// 2001:db8::/64 and, as every IPv6 interface must, a link-local one. Both
+	// can be used at once.
+	IPv6 bool
 }
 
 // UnderlayDevice is the name of the underlay's interface in every host.
@@ -52,7 +56,7 @@ const UnderlayDevice = "eth0"
 
 // Lab is a set of hosts on one underlay, and of endpoint namespaces.
 type Lab struct {
-	// Hosts by ascending address: Hosts[0] has 192.0.2.1.
+	// Hosts by ascending address: Hosts[0] has 192.0.2.1, or 2001:db8::1.
 	Hosts []*Host
 	// Underlay is the namespace of the bridge; nil without one. Its ports
 	// are called h1, h2, and so on.
@@ -70,7 +74,8 @@ type Lab struct {
 // default route over it.
 type Host struct {
 	*Namespace
-	// Addr is the host's underlay address, out of 192.0.2.0/24.
+	// Addr is the host's underlay address, out of 192.0.2.0/24 or
+	// 2001:db8::/64.
 	Addr netip.Addr
 }
 
@@ -105,7 +110,7 @@ func (l *Lab) build(o Options) error {
 		if err != nil {
 			return err
 		}
-		l.Hosts = append(l.Hosts, &Host{Namespace: ns, Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})})
+		l.Hosts = append(l.Hosts, &Host{Namespace: ns, Addr: hostAddr(i+1, o.IPv6)})
 	}
 	if o.Hosts == 2 && !o.Bridge {
 		return l.joinByVeth(o.MTU)

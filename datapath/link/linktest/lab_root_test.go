@@ -32,7 +32,9 @@ func (r *recorder) Fatalf(format string, args ...any) {
 
 func TestHostsReachEachOther(t *testing.T) {
 	NeedRoot(t)
-	for _, o := range []Options{{}, {Hosts: 2, Bridge: true, MTU: 9000}, {Hosts: 4}} {
+	for _, o := range []Options{
+		{}, {Hosts: 2, Bridge: true, MTU: 9000}, {Hosts: 4}, {IPv6: true}, {Hosts: 3, IPv6: true},
+	} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			lab := New(t, o)
 			if (lab.Underlay != nil) != (o.Bridge || o.Hosts > 2) {
@@ -41,6 +43,9 @@ func TestHostsReachEachOther(t *testing.T) {
 			size := "1472" // 1500 less the IPv4 and ICMP headers
 			if o.MTU == 9000 {
 				size = "8972"
+			}
+			if o.IPv6 {
+				size = "1452" // 1500 less the IPv6 and ICMPv6 headers
 			}
 			for _, from := range lab.Hosts {
 				for _, to := range lab.Hosts {
@@ -51,11 +56,18 @@ func TestHostsReachEachOther(t *testing.T) {
 				}
 			}
 			out, err := lab.Hosts[0].Command(t.Context(), "ip", "-o", "addr").CombinedOutput()
-			if err != nil || strings.Contains(string(out), "fe80:") {
-				t.Errorf("%v: IPv6 on the underlay would be noise:\n%s", err, out)
+			if err != nil || strings.Contains(string(out), "fe80:") != o.IPv6 {
+				t.Errorf("%v: link-local addresses, or none:\n%s", err, out)
 			}
-			out, err = lab.Hosts[0].Command(t.Context(), "ip", "route", "show", "default").CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "via 192.0.2.254 dev eth0") {
+			if o.IPv6 == strings.Contains(string(out), "192.0.2.") || strings.Contains(string(out), "tentative") {
+				t.Errorf("addresses of the other family, or not yet good:\n%s", out)
+			}
+			family, gateway := "-4", "192.0.2.254"
+			if o.IPv6 {
+				family, gateway = "-6", "2001:db8::fe"
+			}
+			out, err = lab.Hosts[0].Command(t.Context(), "ip", family, "route", "show", "default").CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "via "+gateway+" dev eth0") {
 				t.Errorf("default route: %v %s", err, out)
 			}
 		})

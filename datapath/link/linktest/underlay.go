@@ -4,14 +4,24 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// gateway is where every host's default route leads; nothing answers there.
-var gateway = net.IPv4(192, 0, 2, 254)
+// hostAddr returns the address of the lab's n-th host, from 1. The 254th is
+// where every host's default route leads; nothing answers there.
+func hostAddr(n int, ipv6 bool) netip.Addr {
+	if ipv6 {
+		return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(n)})
+	}
+	return netip.AddrFrom4([4]byte{192, 0, 2, byte(n)})
+}
+
+const gateway = 254
 
 // addrGenNone keeps the kernel from making link-local IPv6 addresses, whose
 // router solicitations would be noise on an underlay that tests listen to.
@@ -88,6 +98,18 @@ func configureDevice(name string) error {
 	return setUp(name)
 }
 
+// configureDevice6 brings a device of an IPv6 underlay up. Its link-local
+// address is good at once, and it does not ask for routers.
+func configureDevice6(name string) error {
+	for key, value := range map[string]string{"accept_dad": "0", "dad_transmits": "0", "accept_ra": "0"} {
+		path := filepath.Join("/proc/sys/net/ipv6/conf", name, key)
+		if err := os.WriteFile(path, []byte(value), 0o644); err != nil {
+			return err
+		}
+	}
+	return setUp(name)
+}
+
 // configureHosts gives every host its address and its default route.
 func (l *Lab) configureHosts() error {
 	for _, h := range l.Hosts {
@@ -99,18 +121,26 @@ func (l *Lab) configureHosts() error {
 }
 
 func (h *Host) configure() error {
-	if err := configureDevice(UnderlayDevice); err != nil {
+	up, mask := configureDevice, net.CIDRMask(24, 32)
+	addr := &netlink.Addr{}
+	if h.Addr.Is6() {
+		up, mask = configureDevice6, net.CIDRMask(64, 128)
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	if err := up(UnderlayDevice); err != nil {
 		return err
 	}
 	d, err := netlink.LinkByName(UnderlayDevice)
 	if err != nil {
 		return fmt.Errorf("%s: %w", UnderlayDevice, err)
 	}
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: h.Addr.AsSlice(), Mask: net.CIDRMask(24, 32)}}
+	addr.IPNet = &net.IPNet{IP: h.Addr.AsSlice(), Mask: mask}
 	if err := netlink.AddrAdd(d, addr); err != nil {
 		return fmt.Errorf("address %s: %w", addr, err)
 	}
-	route := &netlink.Route{LinkIndex: d.Attrs().Index, Gw: gateway, Table: unix.RT_TABLE_MAIN}
+	route := &netlink.Route{
+		LinkIndex: d.Attrs().Index, Gw: hostAddr(gateway, h.Addr.Is6()).AsSlice(), Table: unix.RT_TABLE_MAIN,
+	}
 	if err := netlink.RouteAdd(route); err != nil {
 		return fmt.Errorf("default route: %w", err)
 	}
