@@ -268,12 +268,20 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 static __always_inline long strip(struct __sk_buff *ctx, __be16 inner_proto)
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET;
+	long rc;
 
 	if (inner_proto == bpf_htons(ETH_P_IPV6) && !underlay6)
 		flags |= OVL_ADJ_ROOM_DECAP_L3_IPV6;
 	if (inner_proto == bpf_htons(ETH_P_IP) && underlay6)
 		flags |= OVL_ADJ_ROOM_DECAP_L3_IPV4;
-	return bpf_skb_adjust_room(ctx, -(__s32)encap_len(), BPF_ADJ_ROOM_MAC, flags);
+	rc = bpf_skb_adjust_room(ctx, -(__s32)encap_len(), BPF_ADJ_ROOM_MAC, flags);
+	/* Of the checksums that device or GRO have verified, the first is the
+	 * outer one, even if it is zero. It went with its header: left standing,
+	 * it would vouch for the inner one.
+	 */
+	if (!rc)
+		bpf_csum_level(ctx, BPF_CSUM_LEVEL_DEC);
+	return rc;
 }
 
 /* reframe gives what strip has left its own Ethernet header, and takes the

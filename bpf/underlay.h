@@ -225,7 +225,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	 * segments apart: what they go by, strip leaves as it was outside. The
 	 * stack sets it right.
 	 */
-	if ((to->flags & OVL_PORT_TAP) || (ctx->gso_size && proto == IPPROTO_UDP))
+	if ((to->flags & OVL_PORT_TAP) || (ctx->gso_size && proto != IPPROTO_TCP))
 		return TC_ACT_UNSPEC;
 
 	peer = from->peer;
