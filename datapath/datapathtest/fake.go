@@ -1,4 +1,6 @@
-// Package datapathtest holds what tests of and around a datapath need.
+// Package datapathtest holds what tests of and around a datapath need: the
+// conformance suite that every datapath passes (Run), a Fake that moves nothing,
+// and what builds frames.
 package datapathtest
 
 import (

@@ -21,6 +21,16 @@ type Party struct {
 	Addr netip.Addr
 }
 
+// MulticastOf is a group as the destination of frames, with the MAC that follows
+// from its address (RFC 1112 section 6.4, RFC 2464 section 7).
+func MulticastOf(group netip.Addr) Party {
+	a := group.As16()
+	if group.Is4() {
+		return Party{encap.MAC{1, 0, 0x5e, a[13] & 0x7f, a[14], a[15]}, group}
+	}
+	return Party{encap.MAC{0x33, 0x33, a[12], a[13], a[14], a[15]}, group}
+}
+
 // UDP4 returns a frame of a UDP datagram over IPv4.
 func UDP4(from, to Party, payload string) []byte {
 	ip := ipv4(from, to, layers.IPProtocolUDP)
@@ -72,18 +82,25 @@ func Ethernet(from, to Party, etherType uint16, payload string) []byte {
 	return serialize(ethernet(from, to, layers.EthernetType(etherType)), gopacket.Payload(payload))
 }
 
-// VXLAN returns inner in a tunnel packet on UDP port 4789, as RFC 7348 has it:
-// with checksum zero.
+// VXLAN returns inner in a tunnel packet on UDP port 4789, over IPv4 or IPv6 as
+// the parties have it, as RFC 7348 has it: with checksum zero.
 func VXLAN(from, to Party, vni encap.VNI, inner []byte) []byte {
-	ip := ipv4(from, to, layers.IPProtocolUDP)
-	ip.Flags = layers.IPv4DontFragment
 	b := gopacket.NewSerializeBuffer()
 	must(gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true},
-		&layers.UDP{SrcPort: 40000, DstPort: 4789},
+		&layers.UDP{SrcPort: 40000, DstPort: vxlanPort},
 		&layers.VXLAN{ValidIDFlag: true, VNI: uint32(vni)},
 		gopacket.Payload(inner)))
+	if from.Addr.Is6() {
+		return serialize(ethernet(from, to, layers.EthernetTypeIPv6),
+			ipv6(from, to, layers.IPProtocolUDP), gopacket.Payload(b.Bytes()))
+	}
+	ip := ipv4(from, to, layers.IPProtocolUDP)
+	ip.Flags = layers.IPv4DontFragment
 	return serialize(ethernet(from, to, layers.EthernetTypeIPv4), ip, gopacket.Payload(b.Bytes()))
 }
+
+// vxlanPort is the UDP port of RFC 7348 section 8.
+const vxlanPort = 4789
 
 // Offsets into a frame of VXLAN.
 const (

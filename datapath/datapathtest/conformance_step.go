@@ -1,0 +1,314 @@
+package datapathtest
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// patience is how long a frame may take that is wanted. Nothing waits that long
+// unless it fails.
+const patience = 2 * time.Second
+
+// run takes a case's steps. It stops at the first that fails: what comes after
+// it would be about something else.
+func (l *lab) run(t *testing.T, c Case) {
+	t.Helper()
+	l.apply(t, c.State)
+	for i, s := range c.Steps {
+		if err := l.step(t.Context(), s); err != nil {
+			t.Errorf("step %d: %v", i+1, err)
+			return
+		}
+	}
+}
+
+// heard is what came out of each place.
+type heard map[Place][][]byte
+
+// step sends what goes in, waits for what has to come out, and then makes sure
+// that it was all: sentinels take every way to every place, and what comes
+// before them is what the step has caused.
+func (l *lab) step(ctx context.Context, s Step) error {
+	before, err := l.dp.Stats(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range s.In {
+		if err := l.by[f.At].send(f.Bytes); err != nil {
+			return err
+		}
+	}
+	got := heard{}
+	var after datapath.Stats
+	var unchecked error
+	err = l.until(got, func() (bool, error) {
+		if after, err = l.dp.Stats(ctx); err != nil {
+			return false, err
+		}
+		if s.Check != nil {
+			unchecked = s.Check(before, after)
+		}
+		enough := total(after)-total(before) >= uint64(len(s.Drops)) && unchecked == nil
+		for at, want := range wanted(s.Out) {
+			enough = enough && len(got[at]) >= len(want)
+		}
+		return enough, nil
+	})
+	if err != nil {
+		return err
+	}
+	sentinels, err := l.sendSentinels()
+	if err != nil {
+		return err
+	}
+	passed := func() (bool, error) { return sentinels.passed(got), nil }
+	if err := l.until(got, passed); err != nil {
+		return err
+	}
+	lost := sentinels.remove(got)
+	if after, err = l.dp.Stats(ctx); err != nil {
+		return err
+	}
+
+	var problems []string
+	problems = append(problems, l.compare(wanted(s.Out), got)...)
+	if want, have := reasons(s.Drops), increases(before, after); want != have {
+		problems = append(problems, fmt.Sprintf("counted %q, want %q", have, want))
+	}
+	if unchecked != nil {
+		problems = append(problems, unchecked.Error())
+	}
+	if len(lost) > 0 {
+		problems = append(problems, fmt.Sprintf("nothing gets through any more: %v", lost))
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	for _, f := range s.In {
+		problems = append(problems, describe("in at "+string(f.At), f.Bytes))
+	}
+	return fmt.Errorf("%s", strings.Join(problems, "\n"))
+}
+
+// until listens everywhere until done says so, or patience is at its end.
+func (l *lab) until(got heard, done func() (bool, error)) error {
+	for end := time.Now().Add(patience); ; {
+		if err := l.listen(got); err != nil {
+			return err
+		}
+		if ok, err := done(); ok || err != nil || time.Now().After(end) {
+			return err
+		}
+		if err := wait(l.wires, time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// listen takes what has come out so far.
+func (l *lab) listen(got heard) error {
+	for _, w := range l.wires {
+		for {
+			frame, err := w.receive(l.buf)
+			if err != nil {
+				return err
+			}
+			if frame == nil {
+				break
+			}
+			if !multicastReport(frame) {
+				got[w.at] = append(got[w.at], frame)
+			}
+		}
+	}
+	return nil
+}
+
+// multicastReport recognises what the host's own IPv6 says on the underlay,
+// whenever it likes: which groups it listens to (RFC 3810).
+func multicastReport(frame []byte) bool {
+	const length, group = 14 + 40, 0x16
+	return len(frame) > length && frame[0] == 0x33 && frame[5] == group && frame[12] == 0x86 && frame[20] == 0
+}
+
+// compare says what is missing and what is too much, by place.
+func (l *lab) compare(want, got heard) []string {
+	var problems []string
+	for _, at := range slices.Sorted(maps.Keys(merged(want, got))) {
+		for i := range max(len(want[at]), len(got[at])) {
+			switch {
+			case i >= len(got[at]):
+				problems = append(problems, describe("missing at "+string(at), want[at][i]))
+			case i >= len(want[at]):
+				problems = append(problems, describe("not wanted at "+string(at), got[at][i]))
+			default:
+				w, g := want[at][i], got[at][i]
+				if at == Underlay {
+					if err := l.checkFlow(g); err != nil {
+						problems = append(problems, err.Error())
+					}
+					w, g = masked(w), masked(g)
+				}
+				if !slices.Equal(w, g) {
+					problems = append(problems, describe("out at "+string(at), g), describe("  but want", w))
+				}
+			}
+		}
+	}
+	return problems
+}
+
+func merged(a, b heard) heard {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+// wanted sorts frames by place.
+func wanted(frames []Frame) heard {
+	want := heard{}
+	for _, f := range frames {
+		want[f.At] = append(want[f.At], f.Bytes)
+	}
+	return want
+}
+
+// describe prints a frame for people, and for a debugger to read.
+func describe(what string, frame []byte) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d bytes\n", what, len(frame))
+	for _, l := range gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default).Layers() {
+		fmt.Fprintf(&b, "    %s\n", gopacket.LayerString(l))
+	}
+	fmt.Fprintf(&b, "    %s", hex.EncodeToString(frame))
+	return b.String()
+}
+
+func total(s datapath.Stats) uint64 {
+	var n uint64
+	for _, c := range s.Drops {
+		n += c.Packets
+	}
+	return n
+}
+
+// increases names the reasons that were counted, and how often.
+func increases(before, after datapath.Stats) string {
+	n := map[datapath.DropReason]uint64{}
+	for r, c := range after.Drops {
+		n[r] = c.Packets - before.Drops[r].Packets
+	}
+	return counts(n)
+}
+
+func reasons(drops []datapath.DropReason) string {
+	n := map[datapath.DropReason]uint64{}
+	for _, r := range drops {
+		n[r]++
+	}
+	return counts(n)
+}
+
+func counts(n map[datapath.DropReason]uint64) string {
+	var out []string
+	for r, c := range n {
+		if c > 0 {
+			out = append(out, fmt.Sprintf("%s+%d", r, c))
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, " ")
+}
+
+// sentinels are frames of a local experimental EtherType (IEEE 802), each with
+// a number of its own, by the place where they have to come out.
+type sentinels map[Place][]byte
+
+const sentinelType = 0x88b6
+
+// sendSentinels sends one to every place there is in the State: by the longest
+// way there is, which is that of frames that are not IP.
+func (l *lab) sendSentinels() (sentinels, error) {
+	out := sentinels{}
+	for _, n := range l.applied.Networks {
+		for _, p := range n.Ports {
+			if len(n.Remotes) == 0 {
+				continue
+			}
+			here, there := Party{MAC: p.MAC}, Party{MAC: n.Remotes[0].MAC}
+			vtep := Party{MAC: l.site.Host2.MAC, Addr: n.Remotes[0].VTEP}
+			in := l.nextSentinel(there, here)
+			out[Place(p.Device)] = in
+			if err := l.by[Underlay].send(VXLAN(vtep, l.site.Here, n.VNI, in)); err != nil {
+				return nil, err
+			}
+			if out[Underlay] != nil {
+				continue
+			}
+			out[Underlay] = l.nextSentinel(here, there)
+			if err := l.by[Place(p.Device)].send(out[Underlay]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l *lab) nextSentinel(from, to Party) []byte {
+	l.sentinel++
+	number := binary.BigEndian.AppendUint32(nil, l.sentinel)
+	return Ethernet(from, to, sentinelType, "sentinel"+string(number))
+}
+
+func (s sentinels) passed(got heard) bool {
+	for at, frame := range s {
+		if s.find(got[at], frame) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// find returns which frame is a sentinel, possibly in a tunnel packet.
+func (sentinels) find(frames [][]byte, sentinel []byte) int {
+	return slices.IndexFunc(frames, func(f []byte) bool {
+		return len(f) >= len(sentinel) && slices.Equal(f[len(f)-len(sentinel):], sentinel)
+	})
+}
+
+// remove takes the sentinels out of what came, and returns the places to which
+// none did.
+func (s sentinels) remove(got heard) (lost []Place) {
+	for at, frame := range s {
+		if i := s.find(got[at], frame); i >= 0 {
+			got[at] = slices.Delete(got[at], i, i+1)
+		} else {
+			lost = append(lost, at)
+		}
+	}
+	return lost
+}
+
+// quiet fails if anything still comes out when no case runs.
+func (l *lab) quiet(t *testing.T) {
+	got := heard{}
+	time.Sleep(50 * time.Millisecond)
+	if err := l.listen(got); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range l.compare(heard{}, got) {
+		t.Errorf("after the last case: %s", p)
+	}
+}
