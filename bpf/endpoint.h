@@ -10,47 +10,33 @@
 #include "flow.h"
 #include "source.h"
 #include "tunnel.h"
+#include "ways.h"
 
 /* forward_slow sends a frame that the fast path does not take. */
 static __always_inline int forward_slow(struct __sk_buff *ctx, const struct config *cfg,
-					const struct port *port, const __u8 *dst)
+					const struct way_out *w)
 {
-	struct fdb_entry *to;
-
-	if (is_group(dst))
+	if (is_group(w->dst))
 		return drop(ctx, OVL_DROP_MULTICAST);
-	to = fdb(port->vni, dst);
-	if (!to || to->ifindex == ctx->ifindex)
+	if (!known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-	if (to->ifindex)
-		return deliver(ctx, to, false);
-	return encapsulate_slow(ctx, cfg, to, port->vni, port->mtu);
+	if (w->to.ifindex)
+		return deliver(ctx, &w->to, false);
+	return encapsulate_slow(ctx, cfg, &w->to, w->port.vni, w->port.mtu);
 }
 
-/* follow4 and follow6 serve a sender that still has the address down with the
- * MAC of an endpoint that is gone: the frame follows the address to the MAC
- * that has it now. Without them it would be lost until the sender asks again,
- * which may take its stack half a minute.
+/* follow serves a sender that still has an address down with the MAC of an
+ * endpoint that is gone: the frame follows the address to the MAC that has it
+ * now. Without it the frame would be lost until the sender asks again, which
+ * may take its stack half a minute.
  */
-static __always_inline struct fdb_entry *follow4(__u32 vni, struct ethhdr *eth, __be32 addr)
+static __always_inline struct way_out *follow(struct __sk_buff *ctx, struct way_out *w,
+					      struct ethhdr *eth, const struct neigh_entry *n)
 {
-	struct neigh_entry *n = neigh4(vni, addr);
-
 	if (!n)
-		return NULL;
+		return w;
 	copy_mac(eth->h_dest, n->mac);
-	return fdb(vni, n->mac);
-}
-
-static __always_inline struct fdb_entry *follow6(__u32 vni, struct ethhdr *eth,
-						 const struct in6_addr *addr)
-{
-	struct neigh_entry *n = neigh6(vni, (const __u8 *)addr);
-
-	if (!n)
-		return NULL;
-	copy_mac(eth->h_dest, n->mac);
-	return fdb(vni, n->mac);
+	return way_out(ctx->ifindex, n->mac);
 }
 
 /* gso_headers returns the length of the headers that every segment of a GSO
@@ -70,12 +56,11 @@ static __always_inline __u8 gso_headers(struct __sk_buff *ctx, __u32 l3_len, __u
 }
 
 static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct config *cfg,
-					const struct port *port, const struct sender *s)
+					struct way_out *w, const struct sender *s)
 {
-	struct inner in = { .vni = port->vni, .mtu = port->mtu };
+	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu };
 	struct ethhdr *eth;
 	struct iphdr *ip;
-	struct fdb_entry *to;
 	int reason;
 
 	eth = frame(ctx, ETH_HLEN + sizeof(*ip));
@@ -87,18 +72,17 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 		return drop(ctx, reason);
 	if (is_group(eth->h_dest))
 		return drop(ctx, OVL_DROP_MULTICAST);
-	to = fdb(port->vni, eth->h_dest);
-	if (!to)
-		to = follow4(port->vni, eth, ip->daddr);
-	if (!to || to->ifindex == ctx->ifindex)
+	if (!known(&w->to))
+		w = follow(ctx, w, eth, neigh4(w->port.vni, ip->daddr));
+	if (!w || !known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-	if (to->ifindex)
-		return deliver(ctx, to, true);
+	if (w->to.ifindex)
+		return deliver(ctx, &w->to, true);
 
 	in.ecn = ip->tos & OVL_ECN_MASK;
 	in.l3l4_len = gso_headers(ctx, ip->ihl * 4, ip->protocol);
 	in.hash = flow_hash4(ctx, ip);
-	return encapsulate(ctx, cfg, to, &in);
+	return encapsulate(ctx, cfg, &w->to, &in);
 }
 
 /* endpoint_arp answers requests itself: no ARP request ever leaves the host.
@@ -106,8 +90,9 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
  * their way.
  */
 static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct config *cfg,
-					const struct port *port, const struct sender *s)
+					struct way_out *w, const struct sender *s)
 {
+	const struct port *port = &w->port;
 	struct arp_frame *arp;
 	struct neigh_entry *n;
 	__u8 spa[4] OVL_ALIGNED, tpa[4] OVL_ALIGNED;
@@ -120,7 +105,7 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 	if (reason)
 		return drop(ctx, reason);
 	if (arp->op != bpf_htons(OVL_ARP_REQUEST))
-		return forward_slow(ctx, cfg, port, arp->eth.h_dest);
+		return forward_slow(ctx, cfg, w);
 
 	n = neigh4(port->vni, addr4(arp->tpa));
 	if (!n)
@@ -146,8 +131,9 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
  * itself.
  */
 static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct config *cfg,
-				       const struct port *port, const struct sender *s)
+				       struct way_out *w, const struct sender *s)
 {
+	const struct port *port = &w->port;
 	__u8 owner[ETH_ALEN] OVL_ALIGNED;
 	struct nd_option *opt;
 	struct nd_frame *nd;
@@ -170,24 +156,24 @@ static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct confi
 	if (!solicitation) {
 		if (!owns6(port->vni, port->mac, port->addr6, nd->target))
 			return drop(ctx, OVL_DROP_SOURCE_ARP);
-		return forward_slow(ctx, cfg, port, nd->eth.h_dest);
+		return forward_slow(ctx, cfg, w);
 	}
 	if (!owner6(port->vni, nd->target, owner))
 		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
 	if (same_mac(owner, port->mac))
 		return drop(ctx, OVL_DROP_MULTICAST);
 	copy_mac(nd->eth.h_dest, owner);
-	return forward_slow(ctx, cfg, port, owner);
+	w = way_out(ctx->ifindex, owner);
+	return w ? forward_slow(ctx, cfg, w) : drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 }
 
 static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct config *cfg,
-					const struct port *port, const struct sender *s)
+					struct way_out *w, const struct sender *s)
 {
-	struct inner in = { .vni = port->vni, .mtu = port->mtu };
+	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu };
 	bool neighbour;
 	struct ethhdr *eth;
 	struct ipv6hdr *ip6;
-	struct fdb_entry *to = NULL;
 	__u8 type = 0;
 	int reason;
 
@@ -202,60 +188,61 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 	reason = check_ip6(s, ip6, neighbour && type == OVL_ND_NS);
 	if (reason)
 		return drop(ctx, reason);
-	if (!is_group(eth->h_dest)) {
-		to = fdb(port->vni, eth->h_dest);
-		if (!to)
-			to = follow6(port->vni, eth, &ip6->daddr);
-	}
+	if (!is_group(eth->h_dest) && !known(&w->to))
+		w = follow(ctx, w, eth, neigh6(w->port.vni, (const __u8 *)&ip6->daddr));
+	if (!w)
+		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (neighbour)
-		return endpoint_nd(ctx, cfg, port, s);
+		return endpoint_nd(ctx, cfg, w, s);
 	if (is_group(eth->h_dest))
 		return drop(ctx, OVL_DROP_MULTICAST);
-	if (!to || to->ifindex == ctx->ifindex)
+	if (!known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-	if (to->ifindex)
-		return deliver(ctx, to, true);
+	if (w->to.ifindex)
+		return deliver(ctx, &w->to, true);
 
 	in.ecn = traffic_class(ip6) & OVL_ECN_MASK;
 	in.l3l4_len = gso_headers(ctx, sizeof(*ip6), ip6->nexthdr);
 	in.hash = flow_hash6(ctx, ip6);
-	return encapsulate(ctx, cfg, to, &in);
+	return encapsulate(ctx, cfg, &w->to, &in);
 }
 
 static __always_inline int endpoint(struct __sk_buff *ctx)
 {
-	__u32 ifindex = ctx->ifindex;
 	struct config *cfg = config();
-	struct port *port;
+	struct way_out *w;
 	struct ethhdr *eth;
 	struct sender s;
 
-	port = bpf_map_lookup_elem(&ovl_ports, &ifindex);
-	if (!cfg || !port)
-		return drop(ctx, OVL_DROP_UNKNOWN_VNI);
 	if (!untag(ctx))
 		return drop(ctx, OVL_DROP_INNER_MALFORMED);
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	if (!same_mac(eth->h_source, port->mac))
+	w = way_out(ctx->ifindex, eth->h_dest);
+	if (!cfg || !w)
+		return drop(ctx, OVL_DROP_UNKNOWN_VNI);
+	if (!same_mac(eth->h_source, w->port.mac))
 		return drop(ctx, OVL_DROP_SOURCE_MAC);
 	s = (struct sender){
-		.vni = port->vni, .mac = port->mac, .addr4 = port->addr4, .addr6 = port->addr6
+		.vni = w->port.vni,
+		.mac = w->port.mac,
+		.addr4 = w->port.addr4,
+		.addr6 = w->port.addr6,
 	};
 
 	/* A tag that the device has taken off stays with the frame. */
 	if (ctx->vlan_present)
-		return forward_slow(ctx, cfg, port, eth->h_dest);
+		return forward_slow(ctx, cfg, w);
 	switch (eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
-		return endpoint_ip4(ctx, cfg, port, &s);
+		return endpoint_ip4(ctx, cfg, w, &s);
 	case bpf_htons(ETH_P_ARP):
-		return endpoint_arp(ctx, cfg, port, &s);
+		return endpoint_arp(ctx, cfg, w, &s);
 	case bpf_htons(ETH_P_IPV6):
-		return endpoint_ip6(ctx, cfg, port, &s);
+		return endpoint_ip6(ctx, cfg, w, &s);
 	}
-	return forward_slow(ctx, cfg, port, eth->h_dest);
+	return forward_slow(ctx, cfg, w);
 }
 
 #endif

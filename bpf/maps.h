@@ -13,11 +13,17 @@
 #define OVL_MAX_NETWORKS 16384
 #define OVL_MAX_PEERS 4096
 #define OVL_MAX_DROPS 64
+#define OVL_MAX_WAYS 512 /* a CPU; a power of two */
 
 /* The family of the underlay. It is set before the programs are loaded and never
  * after, so that the verifier leaves out what is for the other one.
  */
 const volatile bool underlay6;
+
+/* The agent moves it on when it has changed a table. Not zero, as entries are
+ * that were never made.
+ */
+volatile __u32 epoch = 1;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -78,6 +84,21 @@ struct {
 	__type(value, struct peer);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ovl_peers SEC(".maps");
+
+/* Not pinned: they belong to the programs that fill them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OVL_MAX_WAYS);
+	__type(key, __u32);
+	__type(value, struct way_out);
+} ovl_ways_out SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OVL_MAX_WAYS);
+	__type(key, __u32);
+	__type(value, struct way_in);
+} ovl_ways_in SEC(".maps");
 
 /* A hash and not an array, so that a dump prints the reason's name. */
 struct {

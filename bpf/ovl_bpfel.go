@@ -122,6 +122,26 @@ type OvlPort struct {
 	Addr6 [16]uint8
 }
 
+type OvlWayIn struct {
+	_     structs.HostLayout
+	Epoch uint32
+	Vni   uint32
+	Src   [6]uint8
+	Dst   [6]uint8
+	From  OvlFdbEntry
+	To    OvlFdbEntry
+}
+
+type OvlWayOut struct {
+	_       structs.HostLayout
+	Epoch   uint32
+	Ifindex uint32
+	Dst     [6]uint8
+	Pad     uint16
+	Port    OvlPort
+	To      OvlFdbEntry
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -134,9 +154,12 @@ const (
 	OvlMapOvlNetworks   = "ovl_networks"
 	OvlMapOvlPeers      = "ovl_peers"
 	OvlMapOvlPorts      = "ovl_ports"
+	OvlMapOvlWaysIn     = "ovl_ways_in"
+	OvlMapOvlWaysOut    = "ovl_ways_out"
 	OvlProgFromEndpoint = "from_endpoint"
 	OvlProgFromUnderlay = "from_underlay"
 	OvlProgFromVxlan    = "from_vxlan"
+	OvlVarEpoch         = "epoch"
 	OvlVarUnderlay6     = "underlay6"
 )
 
@@ -199,12 +222,15 @@ type OvlMapSpecs struct {
 	OvlNetworks *ebpf.MapSpec `ebpf:"ovl_networks"`
 	OvlPeers    *ebpf.MapSpec `ebpf:"ovl_peers"`
 	OvlPorts    *ebpf.MapSpec `ebpf:"ovl_ports"`
+	OvlWaysIn   *ebpf.MapSpec `ebpf:"ovl_ways_in"`
+	OvlWaysOut  *ebpf.MapSpec `ebpf:"ovl_ways_out"`
 }
 
 // OvlVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OvlVariableSpecs struct {
+	Epoch     *ebpf.VariableSpec `ebpf:"epoch"`
 	Underlay6 *ebpf.VariableSpec `ebpf:"underlay6"`
 }
 
@@ -236,6 +262,8 @@ type OvlMaps struct {
 	OvlNetworks *ebpf.Map `ebpf:"ovl_networks"`
 	OvlPeers    *ebpf.Map `ebpf:"ovl_peers"`
 	OvlPorts    *ebpf.Map `ebpf:"ovl_ports"`
+	OvlWaysIn   *ebpf.Map `ebpf:"ovl_ways_in"`
+	OvlWaysOut  *ebpf.Map `ebpf:"ovl_ways_out"`
 }
 
 func (m *OvlMaps) Close() error {
@@ -248,6 +276,8 @@ func (m *OvlMaps) Close() error {
 		m.OvlNetworks,
 		m.OvlPeers,
 		m.OvlPorts,
+		m.OvlWaysIn,
+		m.OvlWaysOut,
 	)
 }
 
@@ -255,6 +285,7 @@ func (m *OvlMaps) Close() error {
 //
 // It can be passed to LoadOvlObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OvlVariables struct {
+	Epoch     *ebpf.Variable `ebpf:"epoch"`
 	Underlay6 *ebpf.Variable `ebpf:"underlay6"`
 }
 

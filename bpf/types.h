@@ -95,6 +95,26 @@ struct peer {
 	__u64 received_bytes;
 };
 
+/* ovl_ways_out, per CPU: what the tables say of frames from a port to a MAC. */
+struct way_out {
+	__u32 epoch;
+	__u32 ifindex;
+	__u8 dst[ETH_ALEN];
+	__u16 pad;
+	struct port port;
+	struct fdb_entry to; /* zero: nowhere */
+};
+
+/* ovl_ways_in, per CPU: the same of frames out of the tunnel. */
+struct way_in {
+	__u32 epoch;
+	__u32 vni;
+	__u8 src[ETH_ALEN];
+	__u8 dst[ETH_ALEN];
+	struct fdb_entry from;
+	struct fdb_entry to; /* zero: nowhere */
+};
+
 /* ovl_drops, per CPU, by enum drop_reason. */
 struct counter {
 	__u64 packets;

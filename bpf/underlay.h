@@ -10,6 +10,7 @@
 #include "deliver.h"
 #include "source.h"
 #include "tunnel.h"
+#include "ways.h"
 
 /* What the outer IP header says of a packet to our VTEP. */
 struct outer {
@@ -67,32 +68,6 @@ static __always_inline bool outer6(struct __sk_buff *ctx, const struct config *c
 	return true;
 }
 
-static __always_inline bool same_vtep(const __u8 *a, const __u8 *b)
-{
-	return underlay6 ? same_words(a, b, 4) : mapped4(a) == mapped4(b);
-}
-
-/* remote_sender finds the endpoint on another host that a frame claims to
- * come from. Returns 0 or the reason to drop. Who sent it is settled by one
- * look-up; only a frame that fails costs more, to name the reason.
- */
-static __always_inline int remote_sender(__u32 vni, const __u8 *mac, const __u8 *vtep,
-					 struct fdb_entry **from)
-{
-	struct member_key member = { .vni = vni };
-	struct fdb_entry *f = fdb(vni, mac);
-
-	*from = f;
-	if (f && !f->ifindex && same_vtep(f->vtep, vtep))
-		return 0;
-	if (!bpf_map_lookup_elem(&ovl_networks, &vni))
-		return OVL_DROP_UNKNOWN_VNI;
-	copy_words(member.vtep, vtep, 4);
-	if (!bpf_map_lookup_elem(&ovl_members, &member))
-		return OVL_DROP_UNKNOWN_VTEP;
-	return OVL_DROP_INNER_SOURCE;
-}
-
 /* inner_reason turns the reasons of an endpoint's source check into those of
  * the underlay's side.
  */
@@ -148,12 +123,12 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 {
 	const __u32 udp_start = ETH_HLEN + outer_ip_len();
 	struct config *cfg = config();
-	struct fdb_entry *from, *to;
 	struct ethhdr inner_eth OVL_ALIGNED;
+	struct way_in *way;
 	struct tunnel_hdr *h;
 	struct sender s;
 	struct outer o;
-	__u32 vni, peer;
+	__u32 vni;
 	int reason;
 	__u8 proto;
 	void *data;
@@ -187,7 +162,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	if (h->vxlan.flags != bpf_htonl(OVL_VXLAN_I) || (h->vxlan.vni & bpf_htonl(0xff)))
 		return drop(ctx, OVL_DROP_VXLAN_FLAGS);
 	vni = bpf_ntohl(h->vxlan.vni) >> 8;
-	reason = remote_sender(vni, h->inner.h_source, o.src, &from);
+	reason = way_in(vni, &h->inner, o.src, &way);
 	if (reason)
 		return drop(ctx, reason);
 
@@ -206,7 +181,10 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 
 	copy_eth(&inner_eth, &h->inner);
 	s = (struct sender){
-		.vni = vni, .mac = inner_eth.h_source, .addr4 = from->addr4, .addr6 = from->addr6
+		.vni = vni,
+		.mac = inner_eth.h_source,
+		.addr4 = way->from.addr4,
+		.addr6 = way->from.addr6,
 	};
 	if (inner_eth.h_proto == bpf_htons(ETH_P_IP))
 		reason = inner4(ctx, &s, &proto);
@@ -218,24 +196,22 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 		return drop(ctx, inner_reason(reason));
 	if (is_group(inner_eth.h_dest))
 		return drop(ctx, OVL_DROP_MULTICAST);
-	to = fdb(vni, inner_eth.h_dest);
-	if (!to || !to->ifindex)
+	if (!way->to.ifindex)
 		return drop(ctx, OVL_DROP_NOT_LOCAL);
 	/* A TAP segments and checksums for its reader, and a socket cuts UDP
 	 * segments apart: what they go by, strip leaves as it was outside. The
 	 * stack sets it right.
 	 */
-	if ((to->flags & OVL_PORT_TAP) || (ctx->gso_size && proto != IPPROTO_TCP))
+	if ((way->to.flags & OVL_PORT_TAP) || (ctx->gso_size && proto != IPPROTO_TCP))
 		return TC_ACT_UNSPEC;
 
-	peer = from->peer;
 	if (strip(ctx, inner_eth.h_proto))
 		return TC_ACT_UNSPEC;
 	reason = reframe(ctx, &inner_eth, o.tos);
 	if (reason)
 		return drop(ctx, reason);
-	count_received(peer, ctx->len);
-	return deliver(ctx, to, true);
+	count_received(way->from.peer, ctx->len);
+	return deliver(ctx, &way->to, true);
 }
 
 #endif

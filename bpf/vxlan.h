@@ -10,6 +10,7 @@
 #include "source.h"
 #include "tunnel.h"
 #include "underlay.h"
+#include "ways.h"
 
 /* The endpoint that a frame is for; NULL and the reason if there is none.
  * ARP requests and neighbour solicitations come to a group from hosts that

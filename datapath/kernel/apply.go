@@ -55,12 +55,18 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 		n, e := y.add()
 		changed, errs = changed+n, append(errs, e...)
 	}
+	if changed > 0 {
+		errs = append(errs, d.nextEpoch())
+	}
 	n, keep, e := d.attach(want, vxlan, underlay)
 	changed, errs = changed+n, append(errs, e...)
 	d.reserveHeadroom(s)
 	for _, y := range syncers {
 		n, e := y.del()
 		changed, errs = changed+n, append(errs, e...)
+	}
+	if changed > 0 {
+		errs = append(errs, d.nextEpoch())
 	}
 	n, err = d.hooks.prune(keep)
 	changed, errs = changed+n, append(errs, err)
@@ -89,6 +95,16 @@ func (d *Datapath) reserveHeadroom(s datapath.State) {
 	if err := link.EnsureHeadroom(headroomBridge, VXLANDevice, devices); err != nil {
 		d.log.Warn("no headroom for tunnel headers", "error", err)
 	}
+}
+
+// nextEpoch voids what the programs have kept of the tables before they were
+// changed.
+func (d *Datapath) nextEpoch() error {
+	d.epoch++
+	if err := d.objs.Epoch.Set(d.epoch); err != nil {
+		return fmt.Errorf("variable epoch: %w", err)
+	}
+	return nil
 }
 
 // ensureHost makes what every network needs: the vxlan device, and an entry for

@@ -62,6 +62,7 @@ type Datapath struct {
 
 	mu       sync.Mutex // guards what follows, and orders Apply, Stats and Close
 	peers    peerTable
+	epoch    uint32 // of the tables, as the programs know it
 	last     datapath.State
 	applied  bool
 	drift    uint64
@@ -101,6 +102,10 @@ func Open(_ context.Context, o Options) (*Datapath, error) {
 	if err != nil {
 		_ = d.objs.Close()
 		return nil, err
+	}
+	if err := d.objs.Epoch.Get(&d.epoch); err != nil {
+		_ = d.objs.Close()
+		return nil, fmt.Errorf("variable epoch: %w", err)
 	}
 	d.hooks = hooks{dir: filepath.Join(o.Dir, linksDir), hook: hook}
 	if d.peers, err = readPeers(d.objs.OvlPeers); err != nil {

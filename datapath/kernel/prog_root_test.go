@@ -337,8 +337,8 @@ func TestProgramBudget(t *testing.T) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 7500},
-		{objs.FromUnderlay, 1500},
+		{objs.FromEndpoint, 10500},
+		{objs.FromUnderlay, 2000},
 		{objs.FromVxlan, 1650},
 	} {
 		info, err := c.program.Info()
