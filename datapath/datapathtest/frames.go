@@ -1,6 +1,7 @@
 package datapathtest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -102,7 +103,7 @@ func VXLAN(from, to Party, vni encap.VNI, inner []byte) []byte {
 // vxlanPort is the UDP port of RFC 7348 section 8.
 const vxlanPort = 4789
 
-// Offsets into a frame of VXLAN.
+// Offsets into a frame of VXLAN over IPv4; At turns them into those of any.
 const (
 	OuterIPOffset    = 14
 	OuterUDPOffset   = OuterIPOffset + 20
@@ -111,6 +112,18 @@ const (
 	InnerIPOffset    = InnerOffset + 14
 	UDPChecksumField = OuterUDPOffset + 6
 )
+
+// At returns where a frame has what stands at one of the offsets above: over
+// IPv6, what follows the outer IP header comes 20 bytes later.
+func At(frame []byte, offset int) int {
+	if offset >= OuterUDPOffset && IsIPv6(frame) {
+		return offset + 20
+	}
+	return offset
+}
+
+// IsIPv6 tells the family of the IP packet in a frame.
+func IsIPv6(frame []byte) bool { return frame[12] == 0x86 && frame[13] == 0xdd }
 
 // Patch returns a copy of the frame with some of its bytes replaced.
 func Patch(frame []byte, offset int, b ...byte) []byte {
@@ -123,15 +136,17 @@ func Patch(frame []byte, offset int, b ...byte) []byte {
 // mended to match: what a sender of too short a packet would send.
 func Shorten(frame []byte, n int) []byte {
 	out := append([]byte(nil), frame[:n]...)
-	ipLen := n - OuterIPOffset
-	ip := out[OuterIPOffset:min(OuterUDPOffset, n)]
-	ip[2], ip[3] = byte(ipLen>>8), byte(ipLen)
-	ip[10], ip[11] = 0, 0
-	sum := checksum(ip)
-	ip[10], ip[11] = byte(sum>>8), byte(sum)
-	if n >= VXLANOffset {
-		udpLen := n - OuterUDPOffset
-		out[OuterUDPOffset+4], out[OuterUDPOffset+5] = byte(udpLen>>8), byte(udpLen)
+	udp := At(out, OuterUDPOffset)
+	ip := out[OuterIPOffset:min(udp, n)]
+	if IsIPv6(out) {
+		binary.BigEndian.PutUint16(ip[4:], uint16(n-udp))
+	} else {
+		binary.BigEndian.PutUint16(ip[2:], uint16(n-OuterIPOffset))
+		binary.BigEndian.PutUint16(ip[10:], 0)
+		binary.BigEndian.PutUint16(ip[10:], checksum(ip))
+	}
+	if n >= udp+8 {
+		binary.BigEndian.PutUint16(out[udp+4:], uint16(n-udp))
 	}
 	return out
 }

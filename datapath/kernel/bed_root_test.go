@@ -24,7 +24,7 @@ type bed struct {
 	t     testing.TB
 	lab   *linktest.Lab
 	hosts []*bedHost
-	mtu   int
+	mtu   int // of networks: what the underlay leaves
 	made  int // endpoints, for their names
 }
 
@@ -72,6 +72,14 @@ func skip(t testing.TB, why string) {
 	t.Skip(why)
 }
 
+// onUnderlays runs a test in labs with an underlay of each family.
+func onUnderlays(t *testing.T, o linktest.Options, test func(t *testing.T, o linktest.Options)) {
+	t.Helper()
+	t.Run("IPv4 underlay", func(t *testing.T) { test(t, o) })
+	o.IPv6 = true
+	t.Run("IPv6 underlay", func(t *testing.T) { test(t, o) })
+}
+
 // newBed builds hosts with an open datapath and no network yet.
 func newBed(t testing.TB, o linktest.Options, hook Hook) *bed {
 	t.Helper()
@@ -82,6 +90,9 @@ func newBed(t testing.TB, o linktest.Options, hook Hook) *bed {
 	b := &bed{t: t, lab: linktest.New(t, o), mtu: 1450}
 	if o.MTU != 0 {
 		b.mtu = o.MTU - 50
+	}
+	if o.IPv6 {
+		b.mtu -= encap.OverheadIPv6 - encap.OverheadIPv4
 	}
 	for _, h := range b.lab.Hosts {
 		bh := &bedHost{Host: h, opts: Options{

@@ -6,14 +6,17 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/ovlnet/ovl/datapath/link"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
 // TestBigTCP: TCP packets whose length the IP header cannot say, which an
 // endpoint hands over where the kernel segments, arrive whole: on one host and
 // another, whoever cuts them.
-func TestBigTCP(t *testing.T) {
+func TestBigTCP(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testBigTCP) }
+
+func testBigTCP(t *testing.T, o linktest.Options) {
 	needTool(t, "iperf3", "ethtool")
-	f := newTrafficBed(t)
+	f := newTrafficBed(t, o)
 	for _, e := range []*bedEndpoint{f.a, f.near, f.far} {
 		ns, err := link.OpenNamed(e.NetnsPath)
 		if err != nil {

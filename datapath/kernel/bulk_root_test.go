@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,12 @@ func checkTCP(t *testing.T, client, server *linktest.Namespace, addr string) {
 			t.Errorf("TCP %v crawls: %.1f Mb/s", direction, got.BitsPerSecond/1e6)
 		}
 	}
+}
+
+// fullPing is what makes ping's packets over IPv4 so much longer than the MTU.
+func (b *bed) fullPing(more int) []string {
+	const headers = 28 // IPv4 and ICMP
+	return []string{"-M", "do", "-s", strconv.Itoa(b.mtu - headers + more)}
 }
 
 // checkPing wants every one of a few pings answered, the first included.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,14 +16,20 @@ import (
 )
 
 // outerPacket is a tunnel packet as tshark tells of it: strings of the fields
-// below, outer headers only.
+// below, outer headers only. Over IPv6 there are no df and id, over IPv4 there
+// is no label.
 type outerPacket struct {
-	vni, from, to, sourcePort, df, checksum, ttl, id string
+	vni, sourcePort, checksum, from, to, ttl, df, id, label string
+	length                                                  int // of the frame, which may be one of many segments
 }
 
-var outerFields = []string{
-	"vxlan.vni", "ip.src", "ip.dst", "udp.srcport", "ip.flags.df", "udp.checksum", "ip.ttl", "ip.id",
-}
+// tshark gives the first of each field in a packet, so that those of the outer
+// header's family are the outer ones.
+var (
+	outerFields  = []string{"eth.type", "vxlan.vni", "udp.srcport", "udp.checksum", "frame.len"}
+	outerFields4 = []string{"ip.src", "ip.dst", "ip.ttl", "ip.flags.df", "ip.id"}
+	outerFields6 = []string{"ipv6.src", "ipv6.dst", "ipv6.hlim", "ipv6.flow"}
+)
 
 // capture records what a device carries until the function that it returns is
 // called; that has tshark decode it, and returns what it takes for VXLAN.
@@ -63,16 +71,23 @@ func capture(t *testing.T, ns *linktest.Namespace, device string) func() []outer
 func decode(t *testing.T, ns *linktest.Namespace, file string) []outerPacket {
 	t.Helper()
 	args := []string{"tshark", "-r", file, "-Y", "vxlan", "-T", "fields", "-E", "occurrence=f", "-E", "separator=/t"}
-	for _, f := range outerFields {
+	fields := slices.Concat(outerFields, outerFields4, outerFields6)
+	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
 	var packets []outerPacket
 	for line := range strings.Lines(run(t, ns, args...)) {
 		f := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(f) != len(outerFields) {
+		if len(f) != len(fields) {
 			continue // a warning
 		}
-		packets = append(packets, outerPacket{f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]})
+		p := outerPacket{vni: f[1], sourcePort: f[2], checksum: f[3]}
+		if p.length, _ = strconv.Atoi(f[4]); f[0] == "0x86dd" {
+			p.from, p.to, p.ttl, p.label = f[10], f[11], f[12], f[13]
+		} else {
+			p.from, p.to, p.ttl, p.df, p.id = f[5], f[6], f[7], f[8], f[9]
+		}
+		packets = append(packets, p)
 	}
 	return packets
 }

@@ -20,12 +20,16 @@ import (
 // GRO in the underlay's device looks into the tunnel: it marks the outer
 // checksum as good, which must not be taken for a word about the inner one.
 func TestCorruptedChecksum(t *testing.T) {
-	f := newTrafficBed(t)
+	onUnderlays(t, linktest.Options{Hosts: 2}, testCorruptedChecksum)
+}
+
+func testCorruptedChecksum(t *testing.T, o linktest.Options) {
+	f := newTrafficBed(t, o)
 	for _, gro := range []bool{false, true} {
 		if err := f.lab.SetSegmentationOffload(t.Context(), !gro); err != nil {
 			t.Fatal(err)
 		}
-		for _, to := range []*bedEndpoint{f.near, f.far} {
+		for _, to := range f.peers(o) {
 			t.Run(fmt.Sprintf("%s, GRO %v", map[*bedEndpoint]string{f.near: "one host", f.far: "two hosts"}[to], gro), func(t *testing.T) {
 				f.checkCorrupted(t, f.a, to)
 			})

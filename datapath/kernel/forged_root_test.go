@@ -24,8 +24,8 @@ type forgedBed struct {
 	hostA, hostB, stranger dt.Party
 }
 
-func newForgedBed(t *testing.T) *forgedBed {
-	b := newBed(t, linktest.Options{Hosts: 3}, HookAuto)
+func newForgedBed(t *testing.T, o linktest.Options) *forgedBed {
+	b := newBed(t, o, HookAuto)
 	f := &forgedBed{bed: b}
 	f.a = b.attach(0, testVNI, "10.0.0.2/24", "fd00::2/64")
 	f.b = b.attach(1, testVNI, "10.0.0.3/24", "fd00::3/64")
@@ -100,8 +100,8 @@ func (f *forgedBed) fromEndpoint() []forgery {
 		{"IP header of 16 bytes", dt.Patch(good, 14, 0x44), datapath.DropInnerMalformed},
 		{"IP longer than the frame", dt.Patch(good, 16, 0x10, 0), datapath.DropInnerMalformed},
 		{"IP shorter than its header", dt.Patch(good, 16, 0, 19), datapath.DropInnerMalformed},
-		{"longer than the MTU", dt.UDP4(a, b, string(make([]byte, 1450-28+1))), datapath.DropTooBig},
-		{"other protocol longer than the MTU", dt.Ethernet(a, b, 0x88b5, string(make([]byte, 1451))), datapath.DropTooBig},
+		{"longer than the MTU", dt.UDP4(a, b, string(make([]byte, f.mtu-28+1))), datapath.DropTooBig},
+		{"other protocol longer than the MTU", dt.Ethernet(a, b, 0x88b5, string(make([]byte, f.mtu+1))), datapath.DropTooBig},
 	}
 }
 
@@ -117,23 +117,23 @@ func (f *forgedBed) fromUnderlay() []forgery {
 	a6 := dt.Party{MAC: a.MAC, Addr: f.a.port.Addrs[1]}
 	all := encap.MAC{255, 255, 255, 255, 255, 255}
 	long := tunnel(dt.UDP4(b, a, "more than an Ethernet frame is padded to"))
-	congested := dt.Patch(good, dt.OuterIPOffset+1, 3)
-	fixIPChecksum(congested)
+	patch := func(offset int, b ...byte) []byte { return dt.Patch(good, dt.At(good, offset), b...) }
+	cut := func(n int) []byte { return dt.Shorten(good, dt.At(good, n)) }
 
 	return []forgery{
 		{"unknown VTEP", dt.VXLAN(f.stranger, f.hostA, testVNI, inner), datapath.DropUnknownVTEP},
 		{"unknown VTEP and MAC", dt.VXLAN(f.stranger, f.hostA, testVNI, dt.UDP4(nobody, a, "x")), datapath.DropUnknownVTEP},
 		{"unknown VNI", dt.VXLAN(f.hostB, f.hostA, testVNI+1, inner), datapath.DropUnknownVNI},
 		{"VNI 0", dt.VXLAN(f.hostB, f.hostA, 0, inner), datapath.DropUnknownVNI},
-		{"no I flag", dt.Patch(good, dt.VXLANOffset, 0), datapath.DropVXLANFlags},
-		{"reserved flag", dt.Patch(good, dt.VXLANOffset, 0x88), datapath.DropVXLANFlags},
-		{"reserved first byte", dt.Patch(good, dt.VXLANOffset+2, 1), datapath.DropVXLANFlags},
-		{"reserved last byte", dt.Patch(good, dt.VXLANOffset+7, 1), datapath.DropVXLANFlags},
-		{"cut in the UDP header", dt.Shorten(good, dt.OuterUDPOffset+4), datapath.DropTruncated},
-		{"cut in the VXLAN header", dt.Shorten(good, dt.VXLANOffset+5), datapath.DropTruncated},
-		{"cut after the VXLAN header", dt.Shorten(good, dt.InnerOffset), datapath.DropTruncated},
-		{"cut in the inner Ethernet header", dt.Shorten(good, dt.InnerOffset+9), datapath.DropTruncated},
-		{"cut in the inner IP header", dt.Shorten(good, dt.InnerIPOffset+11), datapath.DropTruncated},
+		{"no I flag", patch(dt.VXLANOffset, 0), datapath.DropVXLANFlags},
+		{"reserved flag", patch(dt.VXLANOffset, 0x88), datapath.DropVXLANFlags},
+		{"reserved first byte", patch(dt.VXLANOffset+2, 1), datapath.DropVXLANFlags},
+		{"reserved last byte", patch(dt.VXLANOffset+7, 1), datapath.DropVXLANFlags},
+		{"cut in the UDP header", cut(dt.OuterUDPOffset + 4), datapath.DropTruncated},
+		{"cut in the VXLAN header", cut(dt.VXLANOffset + 5), datapath.DropTruncated},
+		{"cut after the VXLAN header", cut(dt.InnerOffset), datapath.DropTruncated},
+		{"cut in the inner Ethernet header", cut(dt.InnerOffset + 9), datapath.DropTruncated},
+		{"cut in the inner IP header", cut(dt.InnerIPOffset + 11), datapath.DropTruncated},
 		{"cut in the inner payload", dt.Shorten(long, len(long)-3), datapath.DropInnerMalformed},
 		{"inner MAC of this host", tunnel(dt.UDP4(a, b, "x")), datapath.DropInnerSource},
 		{"inner MAC of nobody", tunnel(dt.UDP4(nobody, a, "x")), datapath.DropInnerSource},
@@ -144,12 +144,12 @@ func (f *forgedBed) fromUnderlay() []forgery {
 		{"inner ARP cut short", tunnel(dt.ARPRequest(b, a.Addr)[:41]), datapath.DropTruncated},
 		{"inner ARP for nobody", tunnel(dt.ARPRequest(b, nobody.Addr)), datapath.DropUnknownNeighbour},
 		{"inner IPv6 cut short", tunnel(dt.ICMP6(b6, a6)[:50]), datapath.DropTruncated},
-		{"inner IP version 6", dt.Patch(good, dt.InnerIPOffset, 0x65), datapath.DropInnerMalformed},
+		{"inner IP version 6", patch(dt.InnerIPOffset, 0x65), datapath.DropInnerMalformed},
 		{"inner MAC unknown here", tunnel(dt.UDP4(b, nobody, "x")), datapath.DropNotLocal},
 		{"inner MAC of the sender", tunnel(dt.UDP4(b, b, "x")), datapath.DropNotLocal},
 		{"inner multicast", tunnel(dt.UDP4(b, dt.Party{MAC: encap.MAC{1, 0, 0x5e, 0, 0, 1}, Addr: netip.MustParseAddr("224.0.0.1")}, "x")), datapath.DropMulticast},
 		{"inner broadcast that is not IP", tunnel(dt.Ethernet(b, dt.Party{MAC: all}, 0x88b5, "x")), datapath.DropMulticast},
-		{"congestion mark on a packet without ECN", congested, datapath.DropECN},
+		{"congestion mark on a packet without ECN", withTOS(good, 3), datapath.DropECN},
 		{"nested VXLAN of another VNI", dt.VXLAN(f.hostB, f.hostA, testVNI+7, tunnel(inner)), datapath.DropUnknownVNI},
 	}
 }
@@ -176,8 +176,10 @@ func (f *forgedBed) tagged() (fromEndpoint, fromUnderlay []forgery) {
 
 // TestForged sends every forged frame on a real interface: each is counted
 // under its reason, and none reaches the endpoint that listens.
-func TestForged(t *testing.T) {
-	f := newForgedBed(t)
+func TestForged(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 3}, testForged) }
+
+func testForged(t *testing.T, o linktest.Options) {
+	f := newForgedBed(t, o)
 	heardA := listen(t, f.a.Namespace, "eth0")
 	heardB := listen(t, f.b.Namespace, "eth0")
 	taggedHere, taggedThere := f.tagged()
@@ -191,6 +193,9 @@ func TestForged(t *testing.T) {
 	t.Run("from the underlay", func(t *testing.T) {
 		send := sender(t, f.hosts[2].Namespace, linktest.UnderlayDevice)
 		for _, c := range append(f.fromUnderlay(), taggedThere...) {
+			if c.want == datapath.DropECN && o.IPv6 && !stripsEither(t) {
+				continue // the vxlan device drops it, and does not tell us
+			}
 			f.expectDrop(t, c, send)
 		}
 	})

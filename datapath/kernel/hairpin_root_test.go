@@ -15,8 +15,10 @@ import (
 //
 // The router changes no address, as one that masquerades would: so both hosts
 // are told that the sender's address is the router's as well.
-func TestHairpin(t *testing.T) {
-	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+func TestHairpin(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testHairpin) }
+
+func testHairpin(t *testing.T, o linktest.Options) {
+	b := newBed(t, o, HookAuto)
 	router := b.attach(0, testVNI, "10.0.0.2/24")
 	from := b.attach(1, testVNI, "10.0.0.4/24")
 	to := b.attach(1, testVNI, "10.0.0.5/24")

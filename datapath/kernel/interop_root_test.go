@@ -24,10 +24,10 @@ type interopBed struct {
 	mac   encap.MAC
 }
 
-// newInteropBed takes udpcsum or noudpcsum: whether the third host fills in the
-// outer checksum.
-func newInteropBed(t *testing.T, udpcsum string) *interopBed {
-	b := newBed(t, linktest.Options{Hosts: 3}, HookAuto)
+// newInteropBed takes whether the third host fills in the outer checksum. Over
+// IPv6 it has to be told to take packets without one.
+func newInteropBed(t *testing.T, o linktest.Options, checksum bool) *interopBed {
+	b := newBed(t, o, HookAuto)
 	n := &interopBed{
 		bed: b, host: b.hosts[2], plain: b.lab.Endpoint("plain"),
 		addr: netip.MustParseAddr("10.0.0.9"), mac: encap.MAC{2, 0, 0, 0, 0, 9},
@@ -39,8 +39,19 @@ func newInteropBed(t *testing.T, udpcsum string) *interopBed {
 	b.connect()
 
 	host := n.host.Namespace
-	run(t, host, "ip", "link", "add", "vx", "type", "vxlan", "id", strconv.Itoa(testVNI), "dstport", "4789",
-		"nolearning", udpcsum, "local", n.host.Addr.String())
+	add := []string{"ip", "link", "add", "vx", "type", "vxlan", "id", strconv.Itoa(testVNI), "dstport", "4789",
+		"nolearning", "local", n.host.Addr.String()}
+	switch {
+	case o.IPv6 && checksum:
+		add = append(add, "noudp6zerocsumtx", "udp6zerocsumrx")
+	case o.IPv6:
+		add = append(add, "udp6zerocsumtx", "udp6zerocsumrx")
+	case checksum:
+		add = append(add, "udpcsum")
+	default:
+		add = append(add, "noudpcsum")
+	}
+	run(t, host, add...)
 	run(t, host, "ip", "link", "set", "vx", "netns", n.plain.Name)
 	in := n.plain
 	run(t, in, "sysctl", "-q", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.vx.accept_dad=0")
@@ -63,11 +74,13 @@ func newInteropBed(t *testing.T, udpcsum string) *interopBed {
 }
 
 // TestInterop: a plain vxlan device is a peer like any other.
-func TestInterop(t *testing.T) {
+func TestInterop(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 3}, testInterop) }
+
+func testInterop(t *testing.T, o linktest.Options) {
 	needTool(t, "bridge", "iperf3", "ping")
-	for _, udpcsum := range []string{"noudpcsum", "udpcsum"} {
-		t.Run(udpcsum, func(t *testing.T) {
-			n := newInteropBed(t, udpcsum)
+	for name, checksum := range map[string]bool{"without checksum": false, "with checksum": true} {
+		t.Run(name, func(t *testing.T) {
+			n := newInteropBed(t, o, checksum)
 			packets := capture(t, n.host.Namespace, linktest.UnderlayDevice)
 
 			// Nobody knows anybody: the first ping of each is preceded by
@@ -76,7 +89,7 @@ func TestInterop(t *testing.T) {
 			checkPing(t, n.b.Namespace, n.addr.String())
 			checkPing(t, n.plain, "fd00::3")
 			checkPing(t, n.a.Namespace, "fd00::9")
-			checkPing(t, n.plain, n.a.addr().String(), "-s", "1422", "-M", "do")
+			checkPing(t, n.plain, n.a.addr().String(), n.fullPing(0)...)
 			checkPing(t, n.plain, n.a.addr().String(), "-s", "4000")
 			checkPing(t, n.a.Namespace, n.addr.String(), "-s", "4000")
 			n.checkARP(t)
@@ -134,8 +147,11 @@ func (n *interopBed) checkWire(t *testing.T, packets []outerPacket) {
 			continue
 		}
 		ours++
-		if p.df != "1" && p.df != "True" || p.checksum != "0x0000" || p.ttl != "64" || p.to != n.host.Addr.String() {
-			t.Fatalf("want DF, outer checksum 0x0000, TTL 64: %+v", p)
+		if p.checksum != "0x0000" || p.ttl != "64" || p.to != n.host.Addr.String() {
+			t.Fatalf("want outer checksum 0x0000, TTL 64, to %s: %+v", n.host.Addr, p)
+		}
+		if n.host.Addr.Is4() && p.df != "1" && p.df != "True" {
+			t.Fatalf("want DF: %+v", p)
 		}
 	}
 	if ours < 100 || theirs < 100 {
@@ -144,18 +160,24 @@ func (n *interopBed) checkWire(t *testing.T, packets []outerPacket) {
 }
 
 // TestSourcePorts: flows spread over the underlay's paths.
-func TestSourcePorts(t *testing.T) {
+func TestSourcePorts(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 3}, testSourcePorts) }
+
+func testSourcePorts(t *testing.T, o linktest.Options) {
 	const flows, wanted = 16, 8
-	n := newInteropBed(t, "noudpcsum")
+	n := newInteropBed(t, o, false)
 	packets := capture(t, n.host.Namespace, linktest.UnderlayDevice)
 	for range flows {
 		udpSend(t, n.a.Namespace, netip.AddrPortFrom(n.addr, 9), "flow")
 	}
-	ports := map[string]bool{}
+	ports, labels := map[string]bool{}, map[string]bool{}
 	for _, p := range packets() {
 		if p.from == n.a.host.Addr.String() {
 			ports[p.sourcePort] = true
+			labels[p.label] = true
 		}
+	}
+	if o.IPv6 && len(labels) < wanted {
+		t.Errorf("%d flows have %d flow labels, want %d or more", flows, len(labels), wanted)
 	}
 	if len(ports) < wanted {
 		t.Errorf("%d flows have %d outer source ports, want %d or more", flows, len(ports), wanted)

@@ -31,8 +31,10 @@ func newTwin(b *bed, name string, vni encap.VNI) *twin {
 }
 
 // TestIsolation listens everywhere in one network while its twin talks.
-func TestIsolation(t *testing.T) {
-	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+func TestIsolation(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testIsolation) }
+
+func testIsolation(t *testing.T, o linktest.Options) {
+	b := newBed(t, o, HookAuto)
 	twins := []*twin{newTwin(b, "red", testVNI), newTwin(b, "blue", testVNI+1)}
 	b.connect()
 	heard := map[*bedEndpoint]func() [][]byte{}
@@ -42,6 +44,9 @@ func TestIsolation(t *testing.T) {
 		}
 	}
 	for i, talking := range twins {
+		if o.IPv6 && i > 0 {
+			break // the other way round it is the same
+		}
 		t.Run(talking.name+" talks", func(t *testing.T) {
 			silent := twins[1-i]
 			for _, f := range heard {

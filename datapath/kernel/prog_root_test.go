@@ -81,19 +81,38 @@ func (r tested) check(t *testing.T, c frameCase) {
 	if want == nil {
 		want = c.in
 	}
-	if c.tunnel && len(out) > dt.OuterUDPOffset+2 {
+	if c.tunnel && len(out) > dt.InnerOffset {
 		port := sourcePort(out)
 		if port < 32768 || port > 60999 {
 			t.Errorf("outer source port %d, want one of 32768 to 60999", port)
 		}
-		want = dt.Patch(want, dt.OuterUDPOffset, out[dt.OuterUDPOffset:dt.OuterUDPOffset+2]...)
+		want = ofFlow(want, out)
 	}
 	if !bytes.Equal(out, want) {
 		t.Errorf("frame\n%x, want\n%x", out, want)
 	}
 }
 
-func sourcePort(frame []byte) uint16 { return binary.BigEndian.Uint16(frame[dt.OuterUDPOffset:]) }
+// ofFlow gives a tunnel packet what another has of its flow: the source port,
+// and over IPv6 the flow label.
+func ofFlow(frame, other []byte) []byte {
+	udp := dt.At(other, dt.OuterUDPOffset)
+	frame = dt.Patch(frame, dt.At(frame, dt.OuterUDPOffset), other[udp:udp+2]...)
+	if dt.IsIPv6(frame) {
+		const class, label = dt.OuterIPOffset + 1, dt.OuterIPOffset + 2
+		frame = dt.Patch(frame, class, frame[class]&0xf0|other[class]&0x0f, other[label], other[label+1])
+	}
+	return frame
+}
+
+func sourcePort(frame []byte) uint16 {
+	return binary.BigEndian.Uint16(frame[dt.At(frame, dt.OuterUDPOffset):])
+}
+
+// flowLabel returns an IPv6 packet's (RFC 8200 section 3).
+func flowLabel(frame []byte) uint32 {
+	return binary.BigEndian.Uint32(frame[dt.OuterIPOffset:]) & 0xfffff
+}
 
 // cutInIP tells frames that end inside their IP header.
 func cutInIP(frame []byte) bool {
@@ -106,22 +125,24 @@ func cutInIP(frame []byte) bool {
 	return false
 }
 
-// stripped6 makes of the case of an inner packet whose family is not the
-// underlay's what it is before Linux 6.3: left to the vxlan device.
-func stripped6(t *testing.T, c frameCase) frameCase {
+// stripsEither reports whether the kernel takes a packet of one family out of
+// one of the other, as it does since Linux 6.3.
+func stripsEither(t *testing.T) bool {
 	t.Helper()
 	version, err := features.LinuxVersionCode()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if version < 6<<16|3<<8 {
-		c.verdict, c.out = verdictPass, nil
-	}
-	return c
+	return version >= 6<<16|3<<8
 }
 
-// withTOS sets the type of service of the IPv4 packet in a frame.
+// withTOS sets the type of service of the IPv4 packet in a frame, or the
+// traffic class of one of IPv6.
 func withTOS(frame []byte, tos byte) []byte {
+	if dt.IsIPv6(frame) {
+		ip := frame[dt.OuterIPOffset:]
+		return dt.Patch(frame, dt.OuterIPOffset, ip[0]&0xf0|tos>>4, ip[1]&0x0f|tos<<4)
+	}
 	out := dt.Patch(frame, dt.OuterIPOffset+1, tos)
 	fixIPChecksum(out)
 	return out
@@ -135,7 +156,11 @@ func knowNeighbour(t testing.TB, from *bedHost, to dt.Party) {
 }
 
 func TestProgramFromEndpoint(t *testing.T) {
-	f := newForgedBed(t)
+	onUnderlays(t, linktest.Options{Hosts: 3}, testProgramFromEndpoint)
+}
+
+func testProgramFromEndpoint(t *testing.T, o linktest.Options) {
+	f := newForgedBed(t, o)
 	local := f.attach(0, testVNI, "10.0.0.4/24", "10.0.0.44/24")
 	local.silence(t)
 	f.connect()
@@ -200,22 +225,27 @@ func TestProgramFromEndpoint(t *testing.T) {
 	t.Run("source ports", func(t *testing.T) { checkSourcePorts(t, r, toB) })
 }
 
-// checkSourcePorts wants one port for a flow, and many for many.
+// checkSourcePorts wants one port for a flow, and many for many; over IPv6 the
+// same of flow labels.
 func checkSourcePorts(t *testing.T, r tested, frame []byte) {
 	const flows, wanted = 64, 48
 	const innerSourcePort = 34
-	seen := map[uint16]bool{}
+	ports, labels := map[uint16]bool{}, map[uint32]bool{}
 	for i := range flows {
 		flow := dt.Patch(frame, innerSourcePort, 0x80, byte(i))
 		_, first := r.run(t, flow)
 		_, again := r.run(t, flow)
-		if sourcePort(first) != sourcePort(again) {
-			t.Fatalf("flow %d has source ports %d and %d", i, sourcePort(first), sourcePort(again))
+		if !bytes.Equal(first, again) {
+			t.Fatalf("flow %d has packets\n%x and\n%x", i, first, again)
 		}
-		seen[sourcePort(first)] = true
+		ports[sourcePort(first)] = true
+		labels[flowLabel(first)] = true
 	}
-	if len(seen) < wanted {
-		t.Errorf("%d flows have %d source ports, want %d or more", flows, len(seen), wanted)
+	if len(ports) < wanted {
+		t.Errorf("%d flows have %d source ports, want %d or more", flows, len(ports), wanted)
+	}
+	if r.host.Addr.Is6() && len(labels) < wanted {
+		t.Errorf("%d flows have %d flow labels, want %d or more", flows, len(labels), wanted)
 	}
 }
 
@@ -230,12 +260,14 @@ func (f *forgedBed) checkDrop(t *testing.T, r tested, c forgery) {
 }
 
 // TestProgramRoute is what the way to the other host does to a frame.
-func TestProgramRoute(t *testing.T) {
-	f := newForgedBed(t)
+func TestProgramRoute(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 3}, testProgramRoute) }
+
+func testProgramRoute(t *testing.T, o linktest.Options) {
+	f := newForgedBed(t, o)
 	h := f.hosts[0]
 	r := newTested(t, h, h.dp.objs.FromEndpoint, f.a.port.Device)
 	toB := dt.UDP4(f.partyA, f.partyB, string(make([]byte, 1400-28)))
-	to := f.hostB.Addr.String() + "/32"
+	to := f.hostB.Addr.String()
 
 	t.Run("drops what a narrower route does not take", func(t *testing.T) {
 		knowNeighbour(t, h, f.hostB)
@@ -254,7 +286,7 @@ func TestProgramRoute(t *testing.T) {
 		run(t, h.Namespace, "ip", "neigh", "flush", "dev", linktest.UnderlayDevice, "nud", "all")
 		time.Sleep(routeHolds)
 		verdict, out := r.run(t, toB)
-		want := dt.Patch(dt.VXLAN(f.hostA, f.hostB, testVNI, toB), dt.OuterUDPOffset, out[dt.OuterUDPOffset:dt.OuterUDPOffset+2]...)
+		want := ofFlow(dt.VXLAN(f.hostA, f.hostB, testVNI, toB), out)
 		if verdict != verdictRedirect || !bytes.Equal(out[dt.OuterIPOffset:], want[dt.OuterIPOffset:]) {
 			t.Errorf("verdict %d, frame\n%x, want %d and, but for the MACs,\n%x", verdict, out, verdictRedirect, want)
 		}
@@ -262,7 +294,11 @@ func TestProgramRoute(t *testing.T) {
 }
 
 func TestProgramFromUnderlay(t *testing.T) {
-	f := newForgedBed(t)
+	onUnderlays(t, linktest.Options{Hosts: 3}, testProgramFromUnderlay)
+}
+
+func testProgramFromUnderlay(t *testing.T, o linktest.Options) {
+	f := newForgedBed(t, o)
 	tap := f.attachTAP(t, 0, testVNI, "10.0.0.5")
 	f.connect()
 	r := newTested(t, f.hosts[0], f.hosts[0].dp.objs.FromUnderlay, linktest.UnderlayDevice)
@@ -275,9 +311,11 @@ func TestProgramFromUnderlay(t *testing.T) {
 	tunnel := func(inner []byte) []byte { return dt.VXLAN(f.hostB, f.hostA, testVNI, inner) }
 	good := tunnel(inner)
 	elsewhere := f.hostA
-	elsewhere.Addr = netip.MustParseAddr("192.0.2.77")
-	fragment := dt.Patch(good, dt.OuterIPOffset+6, 0x20, 0)
-	fixIPChecksum(fragment)
+	elsewhere.Addr = f.hosts[2].Addr.Next()
+	protocol, fragment := dt.OuterIPOffset+9, dt.Patch(good, dt.OuterIPOffset+6, 0x20, 0)
+	if o.IPv6 {
+		protocol, fragment = dt.OuterIPOffset+6, dt.Patch(good, dt.OuterIPOffset+6, unix.IPPROTO_FRAGMENT)
+	}
 
 	for _, c := range []frameCase{
 		{name: "IPv4 to an endpoint", in: good, verdict: verdictRedirect, out: inner},
@@ -286,19 +324,23 @@ func TestProgramFromUnderlay(t *testing.T) {
 		{name: "outer DSCP stays outside", in: withTOS(good, 0xb8), verdict: verdictRedirect, out: inner},
 
 		{name: "IPv4 to a TAP goes by the vxlan device", in: tunnel(dt.UDP4(b, toTAP, "x")), verdict: verdictPass},
-		{name: "with an outer checksum", in: dt.Patch(good, dt.UDPChecksumField, 0x12, 0x34), verdict: verdictPass},
-		stripped6(t, frameCase{name: "IPv6 to an endpoint", in: tunnel(dt.ICMP6(b6, a6)), verdict: verdictRedirect, out: dt.ICMP6(b6, a6)}),
+		{name: "with an outer checksum", in: dt.Patch(good, dt.At(good, dt.UDPChecksumField), 0x12, 0x34), verdict: verdictPass},
+		{name: "IPv6 to an endpoint", in: tunnel(dt.ICMP6(b6, a6)), verdict: verdictRedirect, out: dt.ICMP6(b6, a6)},
 		{name: "neighbour discovery inside", in: tunnel(dt.Solicitation(b6, a6.Addr, b.MAC)), verdict: verdictPass},
 		{name: "ARP inside", in: tunnel(dt.ARPRequest(b, a.Addr)), verdict: verdictPass},
 		{name: "not IP inside", in: tunnel(dt.Ethernet(b, a, 0x88b5, "raw")), verdict: verdictPass},
 
-		{name: "not ours: UDP to another port", in: dt.UDP4(f.hostB, f.hostA, "x"), verdict: verdictPass},
+		{name: "not ours: UDP to another port", in: dt.Patch(good, dt.At(good, dt.OuterUDPOffset+2), 8, 8), verdict: verdictPass},
 		{name: "not ours: to another address", in: dt.VXLAN(f.hostB, elsewhere, testVNI, inner), verdict: verdictPass},
-		{name: "not ours: TCP", in: dt.Patch(good, dt.OuterIPOffset+9, 6), verdict: verdictPass},
-		{name: "not ours: ARP", in: dt.ARPRequest(f.hostB, f.hostA.Addr), verdict: verdictPass},
+		{name: "not ours: TCP", in: dt.Patch(good, protocol, unix.IPPROTO_TCP), verdict: verdictPass},
+		{name: "not ours: ARP", in: dt.ARPRequest(b, a.Addr), verdict: verdictPass},
+		{name: "not ours: IPv4", in: dt.UDP4(b, a, "x"), verdict: verdictPass},
 		{name: "not ours: IPv6", in: dt.ICMP6(b6, a6), verdict: verdictPass},
 		{name: "the stack's to put together: fragment", in: fragment, verdict: verdictPass},
 	} {
+		if c.verdict == verdictRedirect && dt.IsIPv6(c.out) != o.IPv6 && !stripsEither(t) {
+			c.verdict, c.out = verdictPass, nil
+		}
 		t.Run(c.name, func(t *testing.T) { r.check(t, c) })
 	}
 	// Some drops are found by from_vxlan, after the stack: TestForged has
@@ -311,6 +353,10 @@ func TestProgramFromUnderlay(t *testing.T) {
 	}
 
 	t.Run("counts what it receives", func(t *testing.T) {
+		if o.IPv6 {
+			inner = dt.ICMP6(b6, a6) // what every kernel strips
+			good = tunnel(inner)
+		}
 		before := f.hosts[0].stats(t).Peers[f.hostB.Addr].Received
 		r.run(t, good)
 		got := f.hosts[0].stats(t).Peers[f.hostB.Addr].Received
@@ -323,22 +369,28 @@ func TestProgramFromUnderlay(t *testing.T) {
 // TestProgramFromVXLAN: a test run cannot make a frame that has been in a
 // tunnel. One that has not is nobody's.
 func TestProgramFromVXLAN(t *testing.T) {
-	f := newForgedBed(t)
+	onUnderlays(t, linktest.Options{Hosts: 3}, testProgramFromVXLAN)
+}
+
+func testProgramFromVXLAN(t *testing.T, o linktest.Options) {
+	f := newForgedBed(t, o)
 	r := newTested(t, f.hosts[0], f.hosts[0].dp.objs.FromVxlan, VXLANDevice)
 	f.checkDrop(t, r, forgery{frame: dt.UDP4(f.partyB, f.partyA, "x"), want: datapath.DropEncap})
 }
 
 // TestProgramBudget bounds what the verifier has to go through: it grows with
 // every branch, limits how old a kernel may be, and is paid at each start.
-func TestProgramBudget(t *testing.T) {
-	b := newBed(t, linktest.Options{Hosts: 1}, HookAuto)
+func TestProgramBudget(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 1}, testProgramBudget) }
+
+func testProgramBudget(t *testing.T, o linktest.Options) {
+	b := newBed(t, o, HookAuto)
 	objs := b.hosts[0].dp.objs
 	for _, c := range []struct {
 		program *ebpf.Program
 		budget  uint32
 	}{
 		{objs.FromEndpoint, 10500},
-		{objs.FromUnderlay, 2000},
+		{objs.FromUnderlay, 2200},
 		{objs.FromVxlan, 1650},
 	} {
 		info, err := c.program.Info()

@@ -12,8 +12,10 @@ const routeHolds = 50 * time.Millisecond
 
 // TestReroute: a change on the underlay is followed soon, whatever the
 // programs remember of the way.
-func TestReroute(t *testing.T) {
-	b := newBed(t, linktest.Options{Hosts: 2, Bridge: true}, HookAuto)
+func TestReroute(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2, Bridge: true}, testReroute) }
+
+func testReroute(t *testing.T, o linktest.Options) {
+	b := newBed(t, o, HookAuto)
 	near := b.attach(0, testVNI, "10.0.0.2/24")
 	far := b.attach(1, testVNI, "10.0.0.3/24")
 	b.connect()
@@ -34,13 +36,18 @@ func TestReroute(t *testing.T) {
 		checkPing(t, near.Namespace, far.addr().String())
 	})
 	t.Run("the route leads by another device", func(t *testing.T) {
+		var by []string
 		for i, h := range b.hosts {
 			name := "second" + string(rune('1'+i))
 			run(t, b.lab.Underlay, "ip", "link", "add", name, "type", "veth", "peer", "name", "eth1", "netns", h.Name)
 			run(t, b.lab.Underlay, "ip", "link", "set", name, "master", "br0", "up")
 			run(t, h.Namespace, "ip", "link", "set", "eth1", "up")
+			if o.IPv6 { // where an address is asked for at its own device only
+				run(t, h.Namespace, "ip", "addr", "add", "fe80::"+string(rune('1'+i))+"/64", "dev", "eth1", "nodad")
+				by = []string{"via", "fe80::2"}
+			}
 		}
-		run(t, from.Namespace, "ip", "route", "add", vtep, "dev", "eth1", "src", from.Addr.String())
+		run(t, from.Namespace, append([]string{"ip", "route", "add", vtep, "dev", "eth1", "src", from.Addr.String()}, by...)...)
 		time.Sleep(routeHolds)
 		packets := capture(t, from.Namespace, "eth1")
 		checkPing(t, near.Namespace, far.addr().String())

@@ -18,11 +18,13 @@ import (
 
 // TestTakeOver ends and begins the datapath of a host again and again under
 // traffic: nothing is lost, whatever the next process finds.
-func TestTakeOver(t *testing.T) {
+func TestTakeOver(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testTakeOver) }
+
+func testTakeOver(t *testing.T, o linktest.Options) {
 	needTool(t, "iperf3")
-	for name, hook := range hooksToTest {
+	for name, hook := range hooksOn(o) {
 		t.Run(name, func(t *testing.T) {
-			b := newBed(t, linktest.Options{Hosts: 2}, hook)
+			b := newBed(t, o, hook)
 			a := b.attach(0, testVNI, "10.0.0.2/24")
 			near := b.attach(0, testVNI, "10.0.0.3/24")
 			far := b.attach(1, testVNI, "10.0.0.4/24")

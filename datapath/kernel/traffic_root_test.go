@@ -23,8 +23,8 @@ type trafficBed struct {
 	a, near, far *bedEndpoint
 }
 
-func newTrafficBed(t *testing.T) *trafficBed {
-	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+func newTrafficBed(t *testing.T, o linktest.Options) *trafficBed {
+	b := newBed(t, o, HookAuto)
 	f := &trafficBed{bed: b}
 	f.a = b.attach(0, testVNI, "10.0.0.2/24", "fd00::2/64")
 	f.near = b.attach(0, testVNI, "10.0.0.3/24", "fd00::3/64")
@@ -33,17 +33,29 @@ func newTrafficBed(t *testing.T) *trafficBed {
 	return f
 }
 
+// peers are those that a talks to. To a neighbour on its host the underlay is
+// all one.
+func (f *trafficBed) peers(o linktest.Options) []*bedEndpoint {
+	if o.IPv6 {
+		return []*bedEndpoint{f.far}
+	}
+	return []*bedEndpoint{f.near, f.far}
+}
+
 // TestTraffic: what applications send arrives, whole and at speed.
-func TestTraffic(t *testing.T) {
+func TestTraffic(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testTraffic) }
+
+func testTraffic(t *testing.T, o linktest.Options) {
 	needTool(t, "iperf3", "ping", "ethtool")
-	f := newTrafficBed(t)
-	for _, to := range []*bedEndpoint{f.near, f.far} {
+	f := newTrafficBed(t, o)
+	for _, to := range f.peers(o) {
 		t.Run(map[*bedEndpoint]string{f.near: "one host", f.far: "two hosts"}[to], func(t *testing.T) {
 			checkTCP(t, f.a.Namespace, to.Namespace, to.addr().String())
 			checkTCP(t, f.a.Namespace, to.Namespace, to.port.Addrs[1].String())
 			checkUDP(t, f.a.Namespace, to.Namespace, to.addr().String())
-			checkPing(t, f.a.Namespace, to.addr().String(), "-s", "1422", "-M", "do")
-			if out, err := tryRun(f.a.Namespace, "ping", "-n", "-c", "1", "-W", "1", "-s", "1423", "-M", "do", to.addr().String()); err == nil {
+			checkPing(t, f.a.Namespace, to.addr().String(), f.fullPing(0)...)
+			tooLong := append([]string{"ping", "-n", "-c", "1", "-W", "1", to.addr().String()}, f.fullPing(1)...)
+			if out, err := tryRun(f.a.Namespace, tooLong...); err == nil {
 				t.Errorf("a ping longer than the MTU passes:\n%s", out)
 			}
 			checkPing(t, f.a.Namespace, to.addr().String(), "-s", "4000") // in fragments
@@ -60,7 +72,27 @@ func TestTraffic(t *testing.T) {
 		checkTCP(t, f.a.Namespace, f.far.Namespace, f.far.port.Addrs[1].String())
 		checkUDP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
 		checkSegmentedUDP(t, f.a.Namespace, f.far.Namespace, f.far.addr().String())
+		f.checkGRO(t)
 	})
+}
+
+// checkGRO wants what crosses the underlay in segments to be put together
+// before anyone at the other host looks at it, whatever is inside what.
+func (f *trafficBed) checkGRO(t *testing.T) {
+	t.Helper()
+	packets := capture(t, f.far.host.Namespace, linktest.UnderlayDevice)
+	for _, a := range f.far.port.Addrs {
+		iperf(t, f.a.Namespace, f.far.Namespace, a.String(), "-n", "10M")
+	}
+	n, sum := 0, 0
+	for _, p := range packets() {
+		if p.from == f.a.host.Addr.String() {
+			n, sum = n+1, sum+p.length
+		}
+	}
+	if n == 0 || sum/n < 3*f.mtu {
+		t.Errorf("the host receives %d packets of %d bytes in all, want them merged", n, sum)
+	}
 }
 
 // checkSegmentedUDP sends many datagrams by one call, as QUIC does: the kernel
@@ -112,10 +144,12 @@ func checkSegmentedUDP(t *testing.T, from, to *linktest.Namespace, addr string) 
 
 // TestAnyFrame: a network carries whatever its endpoints say to each other,
 // unchanged.
-func TestAnyFrame(t *testing.T) {
-	f := newTrafficBed(t)
+func TestAnyFrame(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testAnyFrame) }
+
+func testAnyFrame(t *testing.T, o linktest.Options) {
+	f := newTrafficBed(t, o)
 	a := dt.Party{MAC: f.a.port.MAC, Addr: f.a.addr()}
-	for _, to := range []*bedEndpoint{f.near, f.far} {
+	for _, to := range f.peers(o) {
 		b := dt.Party{MAC: to.port.MAC, Addr: to.addr()}
 		heard := listenAll(t, to.Namespace, "eth0")
 		send := sender(t, f.a.Namespace, "eth0")
