@@ -7,15 +7,21 @@
 
 #include "maps.h"
 
-static __always_inline int drop(struct __sk_buff *ctx, enum drop_reason reason)
+/* drop_many counts so many copies of one frame. */
+static __always_inline int drop_many(struct __sk_buff *ctx, enum drop_reason reason, __u32 copies)
 {
 	struct counter *c = bpf_map_lookup_elem(&ovl_drops, &reason);
 
 	if (c) {
-		c->packets++;
-		c->bytes += ctx->len;
+		c->packets += copies;
+		c->bytes += (__u64)copies * ctx->len;
 	}
 	return TC_ACT_SHOT;
+}
+
+static __always_inline int drop(struct __sk_buff *ctx, enum drop_reason reason)
+{
+	return drop_many(ctx, reason, 1);
 }
 
 static __always_inline struct peer *peer(__u32 slot)

@@ -7,12 +7,15 @@
 #define OVL_ENDPOINT_H
 
 #include "deliver.h"
+#include "flood.h"
 #include "flow.h"
 #include "source.h"
 #include "tunnel.h"
 #include "ways.h"
 
-/* forward_slow sends a frame that the fast path does not take. */
+/* forward_slow sends a frame that the fast path does not take. It never floods:
+ * what is to be flooded has been before it comes here.
+ */
 static __always_inline int forward_slow(struct __sk_buff *ctx, const struct config *cfg,
 					const struct way_out *w)
 {
@@ -71,7 +74,7 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 	if (reason)
 		return drop(ctx, reason);
 	if (is_group(eth->h_dest))
-		return drop(ctx, OVL_DROP_MULTICAST);
+		return flood(ctx, w->port.vni, ctx->ifindex);
 	if (!known(&w->to))
 		w = follow(ctx, w, eth, neigh4(w->port.vni, ip->daddr));
 	if (!w || !known(&w->to) || w->to.ifindex == ctx->ifindex)
@@ -194,8 +197,12 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (neighbour)
 		return endpoint_nd(ctx, cfg, w, s);
-	if (is_group(eth->h_dest))
-		return drop(ctx, OVL_DROP_MULTICAST);
+	if (is_group(eth->h_dest)) {
+		/* Neighbour discovery never floods. */
+		if (ip6->nexthdr == IPPROTO_ICMPV6 && type >= OVL_ND_RS && type <= OVL_ND_REDIRECT)
+			return drop(ctx, OVL_DROP_MULTICAST);
+		return flood(ctx, w->port.vni, ctx->ifindex);
+	}
 	if (!known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (w->to.ifindex)
@@ -232,9 +239,7 @@ static __always_inline int endpoint(struct __sk_buff *ctx)
 	};
 
 	/* A tag that the device has taken off stays with the frame. */
-	if (ctx->vlan_present)
-		return forward_slow(ctx, cfg, w);
-	switch (eth->h_proto) {
+	switch (ctx->vlan_present ? 0 : eth->h_proto) {
 	case bpf_htons(ETH_P_IP):
 		return endpoint_ip4(ctx, cfg, w, &s);
 	case bpf_htons(ETH_P_ARP):
@@ -242,6 +247,8 @@ static __always_inline int endpoint(struct __sk_buff *ctx)
 	case bpf_htons(ETH_P_IPV6):
 		return endpoint_ip6(ctx, cfg, w, &s);
 	}
+	if (is_group(w->dst))
+		return flood(ctx, w->port.vni, w->ifindex);
 	return forward_slow(ctx, cfg, w);
 }
 

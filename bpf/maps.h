@@ -12,6 +12,7 @@
 #define OVL_MAX_ENDPOINTS 262144
 #define OVL_MAX_NETWORKS 16384
 #define OVL_MAX_PEERS 4096
+#define OVL_MAX_FLOOD 65536
 #define OVL_MAX_DROPS 64
 #define OVL_MAX_WAYS 512 /* a CPU; a power of two */
 
@@ -76,6 +77,15 @@ struct {
 	__type(value, struct network_entry);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ovl_networks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_FLOOD);
+	__type(key, struct flood_key);
+	__type(value, struct flood_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_flood SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

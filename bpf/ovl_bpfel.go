@@ -67,6 +67,19 @@ type OvlFdbKey struct {
 	Pad uint16
 }
 
+type OvlFloodEntry struct {
+	_       structs.HostLayout
+	Vtep    [16]uint8
+	Ifindex uint32
+	Peer    uint32
+}
+
+type OvlFloodKey struct {
+	_     structs.HostLayout
+	Vni   uint32
+	Index uint32
+}
+
 type OvlMemberEntry struct {
 	_    structs.HostLayout
 	Peer uint32
@@ -91,11 +104,15 @@ type OvlNeighKey struct {
 }
 
 type OvlNetworkEntry struct {
-	_        structs.HostLayout
-	Mtu      uint32
-	Flags    uint32
-	Gateway4 [4]uint8
-	Gateway6 [16]uint8
+	_         structs.HostLayout
+	Mtu       uint32
+	Flags     uint32
+	Gateway4  [4]uint8
+	Gateway6  [16]uint8
+	Targets   uint16
+	LeftPorts uint16
+	LeftHosts uint16
+	Pad       uint16
 }
 
 type OvlPeer struct {
@@ -149,6 +166,7 @@ const (
 	OvlMapOvlConfig     = "ovl_config"
 	OvlMapOvlDrops      = "ovl_drops"
 	OvlMapOvlFdb        = "ovl_fdb"
+	OvlMapOvlFlood      = "ovl_flood"
 	OvlMapOvlMembers    = "ovl_members"
 	OvlMapOvlNeigh      = "ovl_neigh"
 	OvlMapOvlNetworks   = "ovl_networks"
@@ -217,6 +235,7 @@ type OvlMapSpecs struct {
 	OvlConfig   *ebpf.MapSpec `ebpf:"ovl_config"`
 	OvlDrops    *ebpf.MapSpec `ebpf:"ovl_drops"`
 	OvlFdb      *ebpf.MapSpec `ebpf:"ovl_fdb"`
+	OvlFlood    *ebpf.MapSpec `ebpf:"ovl_flood"`
 	OvlMembers  *ebpf.MapSpec `ebpf:"ovl_members"`
 	OvlNeigh    *ebpf.MapSpec `ebpf:"ovl_neigh"`
 	OvlNetworks *ebpf.MapSpec `ebpf:"ovl_networks"`
@@ -257,6 +276,7 @@ type OvlMaps struct {
 	OvlConfig   *ebpf.Map `ebpf:"ovl_config"`
 	OvlDrops    *ebpf.Map `ebpf:"ovl_drops"`
 	OvlFdb      *ebpf.Map `ebpf:"ovl_fdb"`
+	OvlFlood    *ebpf.Map `ebpf:"ovl_flood"`
 	OvlMembers  *ebpf.Map `ebpf:"ovl_members"`
 	OvlNeigh    *ebpf.Map `ebpf:"ovl_neigh"`
 	OvlNetworks *ebpf.Map `ebpf:"ovl_networks"`
@@ -271,6 +291,7 @@ func (m *OvlMaps) Close() error {
 		m.OvlConfig,
 		m.OvlDrops,
 		m.OvlFdb,
+		m.OvlFlood,
 		m.OvlMembers,
 		m.OvlNeigh,
 		m.OvlNetworks,

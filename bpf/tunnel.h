@@ -61,28 +61,29 @@ static __always_inline __u16 source_port(__u32 hash)
 	return OVL_SPORT_MIN + (((__u64)hash * OVL_SPORT_COUNT) >> 32);
 }
 
-/* encapsulate_slow hands any frame to the vxlan device. */
-static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct config *cfg,
-					    const struct fdb_entry *to, __u32 vni, __u16 mtu)
+/* tunnel_key tells the vxlan device where any frame goes. Returns 0 or the
+ * reason to drop.
+ */
+static __always_inline int tunnel_key(struct __sk_buff *ctx, const struct config *cfg,
+				      const __u8 *vtep, __u32 vni, __u32 mtu)
 {
 	struct bpf_tunnel_key key = {
 		.tunnel_id = vni,
 		.tunnel_ttl = OVL_OUTER_TTL,
 	};
 	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
-	struct peer *p = peer(to->peer);
 
 	/* The largest IPv6 extension-free TCP header is 60 + 40 bytes; what a
 	 * segment's own headers take is not looked at here.
 	 */
 	if (!ctx->gso_size && ctx->len - ETH_HLEN > mtu)
-		return drop(ctx, OVL_DROP_TOO_BIG);
+		return OVL_DROP_TOO_BIG;
 	if (underlay6) {
 		flags |= BPF_F_TUNINFO_IPV6;
-		copy_words(key.remote_ipv6, to->vtep, 4);
+		copy_words(key.remote_ipv6, vtep, 4);
 		copy_words(key.local_ipv6, cfg->vtep, 4);
 	} else {
-		key.remote_ipv4 = bpf_ntohl(mapped4(to->vtep));
+		key.remote_ipv4 = bpf_ntohl(mapped4(vtep));
 		key.local_ipv4 = bpf_ntohl(mapped4(cfg->vtep));
 	}
 	/* The local address is part of the key since Linux 6.0; before it the
@@ -90,7 +91,19 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 	 */
 	if (bpf_skb_set_tunnel_key(ctx, &key, sizeof(key), flags) &&
 	    bpf_skb_set_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4), flags))
-		return drop(ctx, OVL_DROP_ENCAP);
+		return OVL_DROP_ENCAP;
+	return 0;
+}
+
+/* encapsulate_slow hands any frame to the vxlan device. */
+static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct config *cfg,
+					    const struct fdb_entry *to, __u32 vni, __u16 mtu)
+{
+	struct peer *p = peer(to->peer);
+	int reason = tunnel_key(ctx, cfg, to->vtep, vni, mtu);
+
+	if (reason)
+		return drop(ctx, reason);
 	if (p)
 		count_sent(p, ctx->len);
 	return bpf_redirect(cfg->vxlan_ifindex, 0);

@@ -75,6 +75,27 @@ struct network_entry {
 	__u32 flags; /* OVL_NETWORK_… */
 	__u8 gateway4[4] OVL_ALIGNED; /* its first gateway of each family, zero: none */
 	__u8 gateway6[16] OVL_ALIGNED;
+	__u16 targets; /* indices of ovl_flood in use, some of which may be free */
+	__u16 left_ports; /* ports and VTEPs that the list had no room for */
+	__u16 left_hosts;
+	__u16 pad;
+};
+
+#define OVL_MAX_TARGETS 512 /* copies of one frame */
+
+/* ovl_flood: who gets a copy of a frame to a group. An entry keeps its index as
+ * long as it is wanted, so that who walks through the list meets it once,
+ * whatever else comes and goes.
+ */
+struct flood_key {
+	__u32 vni;
+	__u32 index;
+};
+
+struct flood_entry {
+	__u8 vtep[16] OVL_ALIGNED; /* zero: a port on this host */
+	__u32 ifindex; /* the port, zero: a VTEP */
+	__u32 peer; /* index into ovl_peers */
 };
 
 /* ovl_peers, per CPU: one VTEP, how to reach it, and the traffic with it. The

@@ -8,6 +8,7 @@
 #define OVL_UNDERLAY_H
 
 #include "deliver.h"
+#include "flood.h"
 #include "source.h"
 #include "tunnel.h"
 #include "ways.h"
@@ -194,8 +195,9 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	if (reason)
 		return drop(ctx, inner_reason(reason));
+	/* from_vxlan makes the copies. */
 	if (is_group(inner_eth.h_dest))
-		return drop(ctx, OVL_DROP_MULTICAST);
+		return carries_multicast(vni) ? TC_ACT_UNSPEC : drop(ctx, OVL_DROP_MULTICAST);
 	if (!way->to.ifindex)
 		return drop(ctx, OVL_DROP_NOT_LOCAL);
 	/* A TAP segments and checksums for its reader, and a socket cuts UDP

@@ -7,12 +7,14 @@
 #define OVL_VXLAN_H
 
 #include "deliver.h"
+#include "flood.h"
 #include "source.h"
 #include "tunnel.h"
 #include "underlay.h"
 #include "ways.h"
 
-/* The endpoint that a frame is for; NULL and the reason if there is none.
+/* The endpoint that a frame is for; NULL and the reason if there is none, or no
+ * reason if it is for everybody.
  * ARP requests and neighbour solicitations come to a group from hosts that
  * are plain vxlan devices, and go to the one endpoint that can answer.
  */
@@ -22,6 +24,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 	__u8 dst[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
 	struct fdb_entry *to;
+	bool neighbour = false;
 	__be16 proto;
 
 	*reason = OVL_DROP_TRUNCATED;
@@ -71,7 +74,9 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		if (!eth)
 			return NULL;
 		ip6 = (void *)(eth + 1);
-		solicitation = ip6->nexthdr == IPPROTO_ICMPV6 && type == OVL_ND_NS;
+		neighbour = ip6->nexthdr == IPPROTO_ICMPV6 && type >= OVL_ND_RS &&
+			    type <= OVL_ND_REDIRECT;
+		solicitation = neighbour && type == OVL_ND_NS;
 		*reason = check_ip6(s, ip6, solicitation);
 		if (*reason)
 			return NULL;
@@ -86,9 +91,11 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		}
 	}
 
-	*reason = OVL_DROP_MULTICAST;
-	if (is_group(dst))
+	/* What is left of neighbour discovery is for nobody: it never floods. */
+	if (is_group(dst)) {
+		*reason = neighbour || !carries_multicast(s->vni) ? OVL_DROP_MULTICAST : 0;
 		return NULL;
+	}
 	*reason = OVL_DROP_NOT_LOCAL;
 	to = fdb(s->vni, dst);
 	return to && to->ifindex ? to : NULL;
@@ -129,9 +136,11 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 	};
 	peer = from->peer;
 	to = vxlan_target(ctx, &s, &reason);
-	if (!to)
+	if (!to && reason)
 		return drop(ctx, inner_reason(reason));
 	count_received(peer, ctx->len);
+	if (!to)
+		return flood(ctx, key.tunnel_id, OVL_FROM_TUNNEL);
 	return deliver(ctx, to, false);
 }
 

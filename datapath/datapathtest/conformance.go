@@ -112,6 +112,7 @@ func groups() []group {
 	return []group{
 		{"forward", forwardCases},
 		{"source", sourceCases},
+		{"multicast", multicastCases},
 	}
 }
 

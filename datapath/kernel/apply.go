@@ -41,11 +41,17 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	}
 
 	d.peers.reclaim(s)
-	want, errs := build(s, numbers{underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index})
+	flood, err := readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](d.objs.OvlFlood)
+	if err != nil {
+		return fmt.Errorf("read map ovl_flood: %w", err)
+	}
+	want, errs := build(s, numbers{
+		underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index, flood: flood,
+	})
 	if err := d.peers.write(d.objs.OvlPeers); err != nil {
 		return fmt.Errorf("write map ovl_peers: %w", err)
 	}
-	syncers, err := d.syncers(want, vxlan)
+	syncers, err := d.syncers(want, flood, vxlan)
 	if err != nil {
 		return err
 	}
@@ -149,7 +155,7 @@ func allowForwarding(device string, vtep netip.Addr) error {
 // syncers lists the maps in the order in which they may gain entries: what a
 // look-up leads to is there before what leads to it, and first what the
 // programs know of their host.
-func (d *Datapath) syncers(want tables, vxlan uint32) ([]syncer, error) {
+func (d *Datapath) syncers(want tables, flood floodTable, vxlan uint32) ([]syncer, error) {
 	config, err0 := newSyncer(bpf.OvlMapOvlConfig, d.objs.OvlConfig, map[uint32]bpf.OvlConfig{
 		0: {Vtep: d.opts.VTEP.As16(), VxlanIfindex: vxlan, VxlanPort: d.opts.Port},
 	})
@@ -158,7 +164,8 @@ func (d *Datapath) syncers(want tables, vxlan uint32) ([]syncer, error) {
 	fdb, err3 := newSyncer(bpf.OvlMapOvlFdb, d.objs.OvlFdb, want.fdb)
 	neigh, err4 := newSyncer(bpf.OvlMapOvlNeigh, d.objs.OvlNeigh, want.neigh)
 	ports, err5 := newSyncer(bpf.OvlMapOvlPorts, d.objs.OvlPorts, want.ports)
-	return []syncer{config, networks, members, fdb, neigh, ports}, errors.Join(err0, err1, err2, err3, err4, err5)
+	floods := syncerOf(bpf.OvlMapOvlFlood, d.objs.OvlFlood, flood, want.flood)
+	return []syncer{config, floods, networks, members, fdb, neigh, ports}, errors.Join(err0, err1, err2, err3, err4, err5)
 }
 
 // attach puts the programs where they belong and returns how many it changed,

@@ -42,6 +42,9 @@ func TestBPFTool(t *testing.T) {
 	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
 	a := b.attach(0, testVNI, "10.0.0.2/24", "fd00::2/64")
 	far := b.attach(1, testVNI, "10.0.0.3/24")
+	b.attach(0, testVNI+1, "10.0.0.2/24")
+	b.attach(1, testVNI+1, "10.0.0.3/24")
+	b.hosts[0].network(testVNI+1, b.mtu).Multicast = true
 	b.connect()
 	checkPing(t, a.Namespace, far.addr().String())
 	_, _ = tryRun(a.Namespace, "ping", "-n", "-c", "1", "-W", "1", "-b", "10.0.0.255") // dropped: broadcast
@@ -59,6 +62,7 @@ func TestBPFTool(t *testing.T) {
 		{bpf.OvlMapOvlFdb, fields{"vni": 4096.0, "mac": farMAC}, fields{"vtep": farVTEP, "ifindex": 0.0}},
 		{bpf.OvlMapOvlNeigh, fields{"vni": 4096.0, "addr": []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 3}}, fields{"mac": farMAC}},
 		{bpf.OvlMapOvlMembers, fields{"vni": 4096.0, "vtep": farVTEP}, fields{"peer": 1.0}},
+		{bpf.OvlMapOvlFlood, fields{"vni": 4097.0, "index": 1.0}, fields{"vtep": farVTEP, "ifindex": 0.0, "peer": 1.0}},
 		{bpf.OvlMapOvlNetworks, nil, fields{"mtu": 1450.0}},
 	} {
 		entries := dump(t, h, c.name)
@@ -106,8 +110,8 @@ func TestBPFTool(t *testing.T) {
 				dump(t, h, e.Name())
 			}
 		}
-		if maps != 8 {
-			t.Errorf("%d pinned maps, want the 8 of maps.h", maps)
+		if maps != 9 {
+			t.Errorf("%d pinned maps, want the 9 of maps.h", maps)
 		}
 	})
 }

@@ -389,9 +389,9 @@ func testProgramBudget(t *testing.T, o linktest.Options) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 10500},
-		{objs.FromUnderlay, 2200},
-		{objs.FromVxlan, 1650},
+		{objs.FromEndpoint, 21000},
+		{objs.FromUnderlay, 2300},
+		{objs.FromVxlan, 14000},
 	} {
 		info, err := c.program.Info()
 		if err != nil {

@@ -34,6 +34,7 @@ func newRepairBed(t *testing.T, hook Hook) *repairBed {
 	r := &repairBed{bed: b, h: b.hosts[0]}
 	r.a = b.attach(0, testVNI, "10.0.0.2/24")
 	r.b = b.attach(1, testVNI, "10.0.0.3/24")
+	r.h.network(testVNI, b.mtu).Multicast = true
 	b.connect()
 	return r
 }
@@ -69,6 +70,7 @@ func damages() []damage {
 	members := func(d *Datapath) *ebpf.Map { return d.objs.OvlMembers }
 	networks := func(d *Datapath) *ebpf.Map { return d.objs.OvlNetworks }
 	config := func(d *Datapath) *ebpf.Map { return d.objs.OvlConfig }
+	flood := func(d *Datapath) *ebpf.Map { return d.objs.OvlFlood }
 
 	macB := encap.MAC{2, testVNI >> 8, testVNI & 0xff, 0, 2, 1}
 	keyB := fdbKey(testVNI, macB)
@@ -84,6 +86,9 @@ func damages() []damage {
 		{"member added", put(members, bpf.OvlMemberKey{Vni: testVNI, Vtep: stranger}, bpf.OvlMemberEntry{}), 1},
 		{"network deleted", remove(networks, uint32(testVNI)), 1},
 		{"network added", put(networks, uint32(9999), bpf.OvlNetworkEntry{Mtu: 1450}), 1},
+		{"flood entry deleted", remove(flood, bpf.OvlFloodKey{Vni: testVNI}), 1},
+		{"flood entry changed", put(flood, bpf.OvlFloodKey{Vni: testVNI, Index: 1}, bpf.OvlFloodEntry{Vtep: stranger}), 1},
+		{"flood entry added", put(flood, bpf.OvlFloodKey{Vni: testVNI, Index: 7}, bpf.OvlFloodEntry{Vtep: stranger}), 1},
 		{"port deleted", func(t *testing.T, r *repairBed) { remove(ports, r.ifindex(t))(t, r) }, 1},
 		{"port changed", func(t *testing.T, r *repairBed) { put(ports, r.ifindex(t), bpf.OvlPort{Vni: 9999})(t, r) }, 1},
 		{"port added", put(ports, uint32(9999), bpf.OvlPort{Vni: testVNI}), 1},
@@ -145,13 +150,14 @@ func (h *bedHost) tables(t *testing.T) string {
 	t.Helper()
 	var got tables
 	var config bpf.OvlConfig
-	var errs [6]error
+	var errs [7]error
 	got.ports, errs[0] = readAll[uint32, bpf.OvlPort](h.dp.objs.OvlPorts)
 	got.fdb, errs[1] = readAll[bpf.OvlFdbKey, bpf.OvlFdbEntry](h.dp.objs.OvlFdb)
 	got.neigh, errs[2] = readAll[bpf.OvlNeighKey, bpf.OvlNeighEntry](h.dp.objs.OvlNeigh)
 	got.members, errs[3] = readAll[bpf.OvlMemberKey, bpf.OvlMemberEntry](h.dp.objs.OvlMembers)
 	got.networks, errs[4] = readAll[uint32, bpf.OvlNetworkEntry](h.dp.objs.OvlNetworks)
 	errs[5] = h.dp.objs.OvlConfig.Lookup(uint32(0), &config)
+	got.flood, errs[6] = readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](h.dp.objs.OvlFlood)
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatalf("read the maps of %s: %v", h.Name, err)
 	}

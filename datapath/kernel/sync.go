@@ -26,6 +26,11 @@ func newSyncer[K, V comparable](name string, m *ebpf.Map, want map[K]V) (syncer,
 	if err != nil {
 		return syncer{}, fmt.Errorf("read map %s: %w", name, err)
 	}
+	return syncerOf(name, m, have, want), nil
+}
+
+// syncerOf is newSyncer for a map that has been read.
+func syncerOf[K, V comparable](name string, m *ebpf.Map, have, want map[K]V) syncer {
 	failed := func(k K, err error) error {
 		return &datapath.ObjectError{Object: fmt.Sprintf("entry %v of map %s", k, name), Err: err}
 	}
@@ -57,7 +62,7 @@ func newSyncer[K, V comparable](name string, m *ebpf.Map, want map[K]V) (syncer,
 			}
 			return n, errs
 		},
-	}, nil
+	}
 }
 
 // readAll returns the content of a map, in batches where the kernel has

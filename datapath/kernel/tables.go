@@ -23,6 +23,7 @@ type tables struct {
 	neigh    map[bpf.OvlNeighKey]bpf.OvlNeighEntry
 	members  map[bpf.OvlMemberKey]bpf.OvlMemberEntry
 	networks map[uint32]bpf.OvlNetworkEntry
+	flood    floodTable
 }
 
 // numbers are what only the host knows: the family of its underlay, and what it
@@ -31,6 +32,7 @@ type numbers struct {
 	underlay6 bool
 	ifindex   func(device string) (uint32, error)
 	peer      func(vtep netip.Addr) (uint16, error)
+	flood     floodTable // what the map holds
 }
 
 // build turns s into tables. An object that has no number on this host is left
@@ -42,6 +44,7 @@ func build(s datapath.State, n numbers) (tables, []error) {
 		neigh:    map[bpf.OvlNeighKey]bpf.OvlNeighEntry{},
 		members:  map[bpf.OvlMemberKey]bpf.OvlMemberEntry{},
 		networks: map[uint32]bpf.OvlNetworkEntry{},
+		flood:    floodTable{},
 	}
 	var errs []error
 	for _, network := range s.Networks {
@@ -57,6 +60,11 @@ func build(s datapath.State, n numbers) (tables, []error) {
 		for _, p := range network.Ports {
 			if err := t.addPort(network, p, n); err != nil {
 				errs = append(errs, &datapath.ObjectError{Object: "port " + p.Device, Err: err})
+			}
+		}
+		if network.Multicast {
+			if err := t.addFlood(network, n.flood); err != nil {
+				errs = append(errs, &datapath.ObjectError{Object: "multicast of VNI " + network.VNI.String(), Err: err})
 			}
 		}
 	}

@@ -35,13 +35,23 @@ func render(t tables) string {
 	for k, v := range t.members {
 		add("member %d %s: peer %d", k.Vni, netip.AddrFrom16(k.Vtep).Unmap(), v.Peer)
 	}
+	for k, v := range t.flood {
+		where := fmt.Sprintf("port #%d", v.Ifindex)
+		if v.Ifindex == 0 {
+			where = fmt.Sprintf("%s, peer %d", netip.AddrFrom16(v.Vtep).Unmap(), v.Peer)
+		}
+		add("flood %d %d: %s", k.Vni, k.Index, where)
+	}
 	for k, v := range t.networks {
 		line := fmt.Sprintf("network %d: MTU %d", k, v.Mtu)
 		if g := firsts(v.Gateway4, v.Gateway6); g != "" {
 			line += ", gateways " + g
 		}
 		if v.Flags&networkMulticast != 0 {
-			line += ", multicast"
+			line += fmt.Sprintf(", multicast to %d", v.Targets)
+			if v.LeftPorts+v.LeftHosts > 0 {
+				line += fmt.Sprintf(" but not %d ports and %d hosts", v.LeftPorts, v.LeftHosts)
+			}
 		}
 		add("%s", line)
 	}
@@ -123,6 +133,9 @@ fdb 4096 02:00:00:00:00:01: 10.0.0.2 fd00::2 at port #7
 fdb 4096 02:00:00:00:00:02: fd00::3 at port #8, TAP
 fdb 4096 02:00:00:00:00:03: 10.0.0.4 at 192.0.2.1, peer 1
 fdb 4096 02:00:00:00:00:04: 10.0.0.5 at 192.0.2.1, peer 1
+flood 4096 0: port #7
+flood 4096 1: port #8
+flood 4096 2: 192.0.2.1, peer 1
 member 4096 192.0.2.1: peer 1
 neigh 4096 10.0.0.22: 02:00:00:00:00:01
 neigh 4096 10.0.0.2: 02:00:00:00:00:01
@@ -130,7 +143,7 @@ neigh 4096 10.0.0.4: 02:00:00:00:00:03
 neigh 4096 10.0.0.5: 02:00:00:00:00:04
 neigh 4096 fd00::2: 02:00:00:00:00:01
 neigh 4096 fd00::3: 02:00:00:00:00:02
-network 4096: MTU 1450, gateways 10.0.0.1 fd00::1, multicast
+network 4096: MTU 1450, gateways 10.0.0.1 fd00::1, multicast to 3
 port #7: VNI 4096, 02:00:00:00:00:01, 10.0.0.2 fd00::2, MTU 1450
 port #8: VNI 4096, 02:00:00:00:00:02, fd00::3, MTU 1450`,
 		},
