@@ -104,6 +104,7 @@ func networkTable(w io.Writer, n api.Network) {
 	row(w, "VNI:", n.Options[api.OptionVNI])
 	row(w, "MTU:", n.Options[api.OptionMTU])
 	row(w, "Internal:", n.Internal)
+	row(w, "Multicast:", n.Options[api.OptionMulticast] == "true")
 	for _, c := range n.IPAM.Config {
 		text := fmt.Sprintf("%s, gateway %s", c.Subnet, c.Gateway)
 		if c.IPRange.IsValid() {

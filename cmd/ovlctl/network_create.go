@@ -23,7 +23,10 @@ Prints name and ID.`,
 		Example: `  ovlctl network create red
   ovlctl network create blue --subnet 10.5.0.0/16 --ip-range 10.5.8.0/24 --gateway 10.5.0.254
   ovlctl network create both --subnet 10.6.0.0/24 --subnet fd00:6::/64 --label team=web
-  ovlctl network create lab --subnet 10.7.0.0/24 --aux-address router=10.7.0.9 --internal --mtu 1400`,
+  ovlctl network create lab --subnet 10.7.0.0/24 --aux-address router=10.7.0.9 --internal --mtu 1400
+
+  # endpoints find each other by mDNS
+  ovlctl network create home --multicast`,
 		Args: args(1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Name = args[0]
@@ -48,6 +51,7 @@ Prints name and ID.`,
 	addValues(fs, &r.IPRanges, "ip-range", "`CIDR` inside a subnet from which addresses are handed out", parsePrefix)
 	addPairs(fs, &r.AuxAddresses, "aux-address", "`NAME=IP` of an address never to hand out", parseAddr)
 	fs.BoolVar(&r.Internal, "internal", false, "no way to the outside")
+	fs.BoolVar(&r.Multicast, "multicast", false, "carry broadcast and multicast to every endpoint")
 	addMTU(fs, &r.MTU)
 	addPairs(fs, &r.Labels, "label", "`KEY=VALUE` to keep with the network", parseText)
 	fs.BoolVar(&r.Force, "force", false, "take a subnet that overlaps a route of this host")

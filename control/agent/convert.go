@@ -32,6 +32,9 @@ func networkObject(t *reconcile.Tables, n store.Network) api.Network {
 		Labels: orEmpty(n.Labels),
 		Peers:  []api.NetworkPeer{},
 	}
+	if n.Multicast {
+		out.Options[api.OptionMulticast] = "true"
+	}
 	for _, s := range n.Subnets {
 		out.EnableIPv6 = out.EnableIPv6 || s.Prefix.Addr().Is6()
 		out.IPAM.Config = append(out.IPAM.Config, api.IPAMConfig{
@@ -71,7 +74,7 @@ func networkSummaries(t *reconcile.Tables) []api.NetworkSummary {
 	for _, n := range t.Networks {
 		s := api.NetworkSummary{
 			Name: n.Name, ID: n.ID, VNI: uint32(n.VNI), Subnets: []netip.Prefix{}, MTU: n.MTU,
-			Internal: n.Internal, Endpoints: count[n.ID], Created: n.Created, Labels: orEmpty(n.Labels),
+			Internal: n.Internal, Multicast: n.Multicast, Endpoints: count[n.ID], Created: n.Created, Labels: orEmpty(n.Labels),
 		}
 		for _, subnet := range n.Subnets {
 			s.Subnets = append(s.Subnets, subnet.Prefix)

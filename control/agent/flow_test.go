@@ -15,7 +15,7 @@ import (
 func TestAttachEverywhere(t *testing.T) {
 	l := newLab(t, 3)
 	one, two, three := l.nodes[0], l.nodes[1], l.nodes[2]
-	n := one.create(api.NetworkRequest{Name: "blue"})
+	n := one.create(api.NetworkRequest{Name: "blue", Multicast: true})
 	if n.IPAM.Config[0].Subnet.String() != "10.0.0.0/24" || n.Options[api.OptionVNI] != "4096" || n.Options[api.OptionMTU] != "1450" {
 		t.Errorf("network is %+v", n)
 	}
@@ -51,6 +51,9 @@ func TestAttachEverywhere(t *testing.T) {
 	n, err := three.NetworkInspect(t.Context(), "blue")
 	if err != nil {
 		t.Fatal(err)
+	}
+	if n.Options[api.OptionMulticast] != "true" {
+		t.Errorf("network has the options %v, not multicast", n.Options)
 	}
 	if len(n.Containers) != 3 || n.Containers[a.ID].Node != "host1" || len(n.Peers) != 3 {
 		t.Errorf("network is %+v", n)

@@ -82,6 +82,7 @@ func (a *Agent) planNetwork(r api.NetworkRequest, mtu int) (store.Network, error
 		Subnets:   planSubnets(r),
 		MTU:       mtu,
 		Internal:  r.Internal,
+		Multicast: r.Multicast,
 		Labels:    r.Labels,
 	}, nil
 }

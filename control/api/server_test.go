@@ -85,7 +85,7 @@ func TestRoundTrip(t *testing.T) {
 		Gateways:     []netip.Addr{netip.MustParseAddr("10.1.0.254")},
 		IPRanges:     []netip.Prefix{netip.MustParsePrefix("10.1.0.128/25")},
 		AuxAddresses: map[string]netip.Addr{"router": netip.MustParseAddr("10.1.0.9")},
-		Internal:     true, MTU: 1400, Labels: map[string]string{"a": "b"},
+		Internal:     true, Multicast: true, MTU: 1400, Labels: map[string]string{"a": "b"},
 	})
 	if err != nil {
 		t.Fatal(err)

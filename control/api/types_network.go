@@ -23,6 +23,8 @@ type NetworkRequest struct {
 	AuxAddresses map[string]netip.Addr `json:",omitempty"`
 	// Internal networks have no way to the outside.
 	Internal bool `json:",omitempty"`
+	// Multicast networks carry broadcast and multicast to every endpoint.
+	Multicast bool `json:",omitempty"`
 	// MTU in bytes of the inner IP packet; 0: the underlay's less the tunnel
 	// headers.
 	MTU    int               `json:",omitempty"`
@@ -38,8 +40,9 @@ type NetworkSummary struct {
 	VNI     uint32
 	Subnets []netip.Prefix
 	// MTU in bytes, inner IP packet.
-	MTU      int
-	Internal bool
+	MTU       int
+	Internal  bool
+	Multicast bool
 	// Endpoints counts those on every host.
 	Endpoints int
 	Created   time.Time
@@ -52,11 +55,14 @@ const (
 	NetworkDriver = "ovl"
 )
 
-// Keys of Network.Options; the values are decimal.
+// Keys of Network.Options.
 const (
+	// OptionVNI is decimal.
 	OptionVNI = "vni"
-	// OptionMTU is in bytes, inner IP packet.
+	// OptionMTU is decimal, in bytes, inner IP packet.
 	OptionMTU = "mtu"
+	// OptionMulticast is "true" or not there.
+	OptionMulticast = "multicast"
 )
 
 // Network is what `ovlctl network inspect` prints: the fields that users of
@@ -74,7 +80,7 @@ type Network struct {
 	Containers map[string]Container
 	// Services by name. Empty: services come with a later version.
 	Services map[string]struct{}
-	// Options holds the VNI and the MTU.
+	// Options holds the VNI, the MTU, and whether multicast is carried.
 	Options map[string]string
 	Labels  map[string]string
 	// Peers are the hosts that have an endpoint on the network, by

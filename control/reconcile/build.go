@@ -111,7 +111,7 @@ func (b *builder) networks() {
 		}
 		b.byID[n.ID] = &building{
 			row:     n,
-			network: datapath.Network{VNI: n.VNI, MTU: mtu, Gateways: gateways(n)},
+			network: datapath.Network{VNI: n.VNI, MTU: mtu, Multicast: n.Multicast, Gateways: gateways(n)},
 			macs:    make(map[encap.MAC]*store.Endpoint),
 			addrs:   make(map[netip.Addr]*store.Endpoint),
 		}

@@ -16,7 +16,11 @@ import (
 func render(s datapath.State, alarms []Alarm) string {
 	var b strings.Builder
 	for _, n := range s.Networks {
-		fmt.Fprintf(&b, "network %v mtu %d\n", n.VNI, n.MTU)
+		fmt.Fprintf(&b, "network %v mtu %d", n.VNI, n.MTU)
+		if n.Multicast {
+			b.WriteString(" multicast")
+		}
+		b.WriteString("\n")
 		for _, p := range n.Ports {
 			kind := "veth"
 			if p.Kind == datapath.TAP {
@@ -102,9 +106,12 @@ network 4096 mtu 1450
 `,
 		},
 		{
-			name: "same subnet and addresses in two networks",
+			name: "same subnet and addresses in two networks, one of which carries multicast",
 			rows: func(w *world) {
 				w.network("red", 4097, 1400)
+				red := w.Networks["red"]
+				red.Multicast = true
+				w.Networks["red"] = red
 				w.network("blue", 4096, 1450)
 				w.endpoint("a", "blue", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
 				w.endpoint("b", "red", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
@@ -113,7 +120,7 @@ network 4096 mtu 1450
 			want: `
 network 4096 mtu 1450
   port ovla veth 02:00:00:00:00:0a [10.0.0.2]
-network 4097 mtu 1400
+network 4097 mtu 1400 multicast
   port ovlb veth 02:00:00:00:00:0a [10.0.0.2]
   remote 02:00:00:00:00:0c [10.0.0.3] via 192.0.2.3
 `,

@@ -45,9 +45,11 @@ type Network struct {
 	Authority string   `json:"authority"`
 	Subnets   []Subnet `json:"subnets"`
 	// MTU is the largest inner IP packet in bytes.
-	MTU      int               `json:"mtu"`
-	Internal bool              `json:"internal,omitempty"`
-	Labels   map[string]string `json:"labels,omitempty"`
+	MTU      int  `json:"mtu"`
+	Internal bool `json:"internal,omitempty"`
+	// Multicast networks carry broadcast and multicast.
+	Multicast bool              `json:"multicast,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
 }
 
 // Subnet is one range of addresses of a network.

@@ -38,7 +38,7 @@ func (f *Fake) NetworkList(context.Context) ([]api.NetworkSummary, error) {
 	out := []api.NetworkSummary{}
 	for _, n := range f.networks {
 		out = append(out, api.NetworkSummary{
-			Name: n.Name, ID: n.id, VNI: uint32(n.vni), Subnets: n.Subnets, MTU: n.MTU, Internal: n.Internal,
+			Name: n.Name, ID: n.id, VNI: uint32(n.vni), Subnets: n.Subnets, MTU: n.MTU, Internal: n.Internal, Multicast: n.Multicast,
 			Endpoints: len(f.on(n.id)), Created: Epoch, Labels: n.Labels,
 		})
 	}
@@ -90,6 +90,9 @@ func (f *Fake) describe(n network) api.Network {
 		Containers: map[string]api.Container{}, Services: map[string]struct{}{},
 		Options: map[string]string{api.OptionVNI: n.vni.String(), api.OptionMTU: strconv.Itoa(n.MTU)},
 		Labels:  map[string]string{}, Peers: []api.NetworkPeer{},
+	}
+	if n.Multicast {
+		out.Options[api.OptionMulticast] = "true"
 	}
 	for k, v := range n.Labels {
 		out.Labels[k] = v
