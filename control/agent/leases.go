@@ -32,35 +32,39 @@ func (a *Agent) serveTake(_ context.Context, r takeRequest) (takeAnswer, error) 
 	addrs, err := a.addresses.Allocate(n.ID, ipamSubnets(n), ipam.Request{
 		Endpoint: r.Endpoint, Name: r.Name, Node: r.Node, Wanted: r.Wanted, InUse: addressesInUse(a.tables(), n.ID, r.Endpoint),
 	})
-	return takeAnswer{Addrs: addrs}, addressError(n, err)
+	return takeAnswer{Addrs: addrs}, addressError(a.tables(), n, err)
 }
 
 // addressesInUse are those that other endpoints of a network have by their
 // rows. An authority whose leases came from one that left, or whose disk was
 // put back, may find there what its leases do not say.
-func addressesInUse(t *reconcile.Tables, network, except string) map[netip.Addr]string {
-	out := make(map[netip.Addr]string)
+func addressesInUse(t *reconcile.Tables, network, except string) map[netip.Addr]ipam.Holder {
+	out := make(map[netip.Addr]ipam.Holder)
 	for id, e := range t.Endpoints {
 		if e.Network != network || id == except {
 			continue
 		}
 		for _, p := range e.Addrs {
-			out[p.Addr()] = e.Name
+			out[p.Addr()] = ipam.Holder{Endpoint: id, Name: e.Name, Node: e.Node}
 		}
 	}
 	return out
 }
 
 // addressError gives the allocator's refusals their meaning for the caller.
-func addressError(n store.Network, err error) error {
+func addressError(t *reconcile.Tables, n store.Network, err error) error {
 	is := func(targets ...error) bool {
 		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
 	}
+	var taken *ipam.TakenError
 	code := api.CodeInternal
 	switch {
 	case err == nil:
 		return nil
-	case is(ipam.ErrTaken, ipam.ErrGateway, ipam.ErrAux):
+	case errors.As(err, &taken):
+		return api.Errorf(api.CodeTaken, "network %s: %w: endpoint %s on node %s has %v",
+			n.Name, ipam.ErrTaken, cmp.Or(taken.Name, taken.Endpoint), nodeName(t, taken.Node), taken.Addr)
+	case is(ipam.ErrGateway, ipam.ErrAux):
 		code = api.CodeTaken
 	case is(ipam.ErrOutside, ipam.ErrReserved, ipam.ErrFamily):
 		code = api.CodeInvalid

@@ -29,7 +29,7 @@ func TestWantedAddresses(t *testing.T) {
 		code api.Code
 		text string
 	}{
-		{"10.1.0.2", api.CodeTaken, "endpoint a"},
+		{"10.1.0.2", api.CodeTaken, "address is taken: endpoint a on node host1 has 10.1.0.2"},
 		{"10.1.0.1", api.CodeTaken, "gateway"},
 		{"10.1.0.6", api.CodeTaken, "router"},
 		{"10.1.0.7", api.CodeInvalid, "broadcast"},
@@ -136,6 +136,9 @@ func TestAddressWithoutLease(t *testing.T) {
 	one.host.addNamespace("c")
 	_, err := one.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "c", IPs: []netip.Addr{b.Addresses[0].Addr()}})
 	wantCode(t, err, api.CodeTaken)
+	if err != nil && !strings.Contains(err.Error(), "endpoint b on node host2") {
+		t.Errorf("%q does not say who has it", err)
+	}
 	if c := one.attach("blue", "c"); c.Addresses[0] == b.Addresses[0] {
 		t.Errorf("address %v was handed out twice", c.Addresses[0])
 	}

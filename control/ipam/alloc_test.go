@@ -74,7 +74,7 @@ func TestAllocate(t *testing.T) {
 		{name: "one wanted, one picked", subnets: []ipam.Subnet{subnet("10.0.0.0/24"), six}, req: ipam.Request{Wanted: addrs("fd00::99")}, want: "10.0.0.3/24 fd00::99/64"},
 		{name: "one family only", subnets: []ipam.Subnet{subnet("10.0.0.0/24"), six}, req: ipam.Request{IPv6: true}, want: "fd00::2/64"},
 		{name: "no such family", subnets: []ipam.Subnet{six}, req: ipam.Request{IPv4: true}, err: ipam.ErrFamily, text: "no IPv4 subnet"},
-		{name: "taken", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.0.2")}, err: ipam.ErrTaken, text: "endpoint web (other) has 10.0.0.2"},
+		{name: "taken", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.0.2")}, err: ipam.ErrTaken, text: "endpoint web (other) on node n1 has 10.0.0.2"},
 		{name: "outside", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.1.2")}, err: ipam.ErrOutside, text: "10.0.1.2 is not in 10.0.0.0/24"},
 		{name: "gateway", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.0.254")}, err: ipam.ErrGateway, text: "10.0.0.254"},
 		{name: "first is the gateway", subnets: []ipam.Subnet{subnet("10.0.0.0/24")}, req: ipam.Request{Wanted: addrs("10.0.0.1")}, err: ipam.ErrGateway, text: "10.0.0.1"},
@@ -95,7 +95,7 @@ func TestAllocate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := openAllocator(t, openStore(t), ipam.Options{})
-			if _, err := a.Allocate("n", []ipam.Subnet{subnet("10.0.0.0/24")}, ipam.Request{Endpoint: "other", Name: "web", Wanted: addrs("10.0.0.2")}); err != nil {
+			if _, err := a.Allocate("n", []ipam.Subnet{subnet("10.0.0.0/24")}, ipam.Request{Endpoint: "other", Name: "web", Node: "n1", Wanted: addrs("10.0.0.2")}); err != nil {
 				t.Fatal(err)
 			}
 			before := a.Leases("n")
@@ -317,9 +317,13 @@ func TestNextSubnet(t *testing.T) {
 func TestAllocateInUse(t *testing.T) {
 	a := openAllocator(t, openStore(t), ipam.Options{})
 	small := []ipam.Subnet{subnet("10.0.0.0/29")}
-	inUse := map[netip.Addr]string{netip.MustParseAddr("10.0.0.2"): "web", netip.MustParseAddr("10.0.0.4"): "db"}
+	inUse := map[netip.Addr]ipam.Holder{
+		netip.MustParseAddr("10.0.0.2"): {Endpoint: "1", Name: "web", Node: "n1"},
+		netip.MustParseAddr("10.0.0.4"): {Endpoint: "2", Name: "db", Node: "n2"},
+	}
 	_, err := a.Allocate("n", small, ipam.Request{Endpoint: "e", Wanted: addrs("10.0.0.4"), InUse: inUse})
-	if !errors.Is(err, ipam.ErrTaken) || !strings.Contains(err.Error(), "db") {
+	var taken *ipam.TakenError
+	if !errors.As(err, &taken) || !errors.Is(err, ipam.ErrTaken) || taken.Name != "db" || taken.Node != "n2" {
 		t.Errorf("an address that db has: %v", err)
 	}
 	for i, want := range []string{"10.0.0.3/29", "10.0.0.5/29", "10.0.0.6/29"} {

@@ -67,10 +67,10 @@ type Request struct {
 	// IPv4 and IPv6 say of which families an address is picked if none is
 	// wanted. Default: of all that the network has.
 	IPv4, IPv6 bool
-	// InUse are addresses that endpoints are known to have, by their names,
-	// whatever the leases say: what was handed out since the copy was made
-	// that the leases come from is not in them.
-	InUse map[netip.Addr]string
+	// InUse are addresses that endpoints are known to have, whatever the
+	// leases say: what was handed out since the copy was made that the leases
+	// come from is not in them.
+	InUse map[netip.Addr]Holder
 }
 
 // Allocate gives an endpoint its addresses: those that it wants, and one of
@@ -169,10 +169,11 @@ func (t *table) want(subnets []Subnet, req Request) ([]netip.Prefix, error) {
 			return nil, err
 		}
 		if endpoint, taken := t.byAddr[w]; taken {
-			return nil, fmt.Errorf("%w: %s has %s", ErrTaken, t.leases[endpoint].holder(), w)
+			l := t.leases[endpoint]
+			return nil, &TakenError{w, Holder{Endpoint: l.Endpoint, Name: l.Name, Node: l.Node}}
 		}
-		if name, taken := req.InUse[w]; taken {
-			return nil, fmt.Errorf("%w: endpoint %s has %s", ErrTaken, name, w)
+		if h, taken := req.InUse[w]; taken {
+			return nil, &TakenError{w, h}
 		}
 		addrs = append(addrs, netip.PrefixFrom(w, s.Prefix.Bits()))
 	}

@@ -1,6 +1,10 @@
 package ipam
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
 
 // Why an address cannot be had. The text of the error that wraps one of these
 // names the address and who has it, or what rule it breaks.
@@ -21,3 +25,21 @@ var (
 	// ErrImport: leases that another node handed over are not well-formed.
 	ErrImport = errors.New("bad leases")
 )
+
+// Holder is the endpoint that has an address.
+type Holder struct {
+	// Endpoint and Node are IDs, Name is the endpoint's.
+	Endpoint, Name, Node string
+}
+
+// TakenError says who has an address that was asked for. It is an ErrTaken.
+type TakenError struct {
+	Addr netip.Addr
+	Holder
+}
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("%v: endpoint %s (%s) on node %s has %s", ErrTaken, e.Name, e.Endpoint, e.Node, e.Addr)
+}
+
+func (e *TakenError) Unwrap() error { return ErrTaken }
