@@ -198,6 +198,8 @@ func hostError(err error) error {
 		return api.Errorf(api.CodeExists, "%w", err)
 	case errors.Is(err, link.ErrName), errors.Is(err, link.ErrNotTAP):
 		return api.Errorf(api.CodeInvalid, "%w", err)
+	case errors.Is(err, link.ErrNoIPv6):
+		return api.Errorf(api.CodeUnsupported, "%w", err)
 	}
 	return err
 }

@@ -73,13 +73,25 @@ func CheckTAP(name string) error {
 	return nil
 }
 
-// addrGenNone is IN6_ADDR_GEN_MODE_NONE: no link-local address by itself.
-const addrGenNone = 1
+// Where a link-local IPv6 address comes from: IN6_ADDR_GEN_MODE_EUI64 and
+// IN6_ADDR_GEN_MODE_NONE.
+const (
+	addrGenEUI64 = 0
+	addrGenNone  = 1
+)
 
 // quiet keeps the kernel from giving d a link-local IPv6 address, with which
-// it would speak on its own. A kernel without IPv6 has nothing to quiet.
-func quiet(d netlink.Link) error {
-	err := netlink.LinkSetIP6AddrGenMode(d, addrGenNone)
+// it would speak on its own.
+func quiet(d netlink.Link) error { return generateLinkLocal(d, addrGenNone) }
+
+// generateFromMAC has the kernel give d the link-local address that follows
+// from its MAC (RFC 4291 appendix A), the only one that the datapath knows it
+// by, whatever is the default for new interfaces.
+func generateFromMAC(d netlink.Link) error { return generateLinkLocal(d, addrGenEUI64) }
+
+// generateLinkLocal sets the mode. A kernel without IPv6 has nothing to set.
+func generateLinkLocal(d netlink.Link, mode int) error {
+	err := netlink.LinkSetIP6AddrGenMode(d, mode)
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}

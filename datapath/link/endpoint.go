@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -134,6 +135,9 @@ func (s *EndpointSpec) configureInner() error {
 		return err
 	}
 	s.tuneIPv6()
+	if err := generateFromMAC(d); err != nil {
+		return fmt.Errorf("link-local address: %w", err)
+	}
 	for _, p := range s.Addrs {
 		addr := &netlink.Addr{
 			IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
@@ -142,7 +146,7 @@ func (s *EndpointSpec) configureInner() error {
 			addr.Flags = unix.IFA_F_NODAD
 		}
 		if err := netlink.AddrAdd(d, addr); err != nil {
-			return fmt.Errorf("address %s: %w", p, err)
+			return fmt.Errorf("address %s: %w", p, s.explain(p, err))
 		}
 	}
 	if err := netlink.LinkSetUp(d); err != nil {
@@ -151,23 +155,45 @@ func (s *EndpointSpec) configureInner() error {
 	return nil
 }
 
-// tuneIPv6 switches duplicate address detection off for the interface, which
-// would keep its addresses from use for a second and asks a segment on which
-// every address is assigned; and IPv6 on if there is such an address, because
-// container engines switch it off. Where /proc/sys cannot be written, the
-// addresses' own flag still does the first, and the second shows as an error
-// when the address is added.
+// tuneIPv6 makes the interface one of a segment on which every address is
+// assigned and no router speaks. Duplicate address detection is off: it would
+// keep addresses from use for a second, to ask what the tables have answered.
+// Router advertisements and redirects count for nothing, and addresses outlive
+// a link that is set down, as those of IPv4 do. IPv6 is switched on if there is
+// such an address, because container engines switch it off. Where /proc/sys
+// cannot be written, the datapath lets no such message through, the addresses'
+// own flag keeps detection away, and that IPv6 is off shows as an error when the
+// address is added.
 func (s *EndpointSpec) tuneIPv6() {
-	values := map[string]string{"accept_dad": "0", "dad_transmits": "0"}
+	values := map[string]string{
+		"accept_dad": "0", "dad_transmits": "0",
+		"accept_ra": "0", "accept_redirects": "0", "keep_addr_on_down": "1",
+	}
 	for _, p := range s.Addrs {
 		if p.Addr().Is6() {
 			values["disable_ipv6"] = "0"
 		}
 	}
 	for key, value := range values {
-		path := filepath.Join("/proc/sys/net/ipv6/conf", s.IfName, key)
-		os.WriteFile(path, []byte(value), 0) //nolint:errcheck // see above
+		os.WriteFile(s.sysctl6(key), []byte(value), 0) //nolint:errcheck // see above
 	}
+}
+
+// sysctl6 is the file of one of the interface's IPv6 settings, as seen from
+// inside its namespace.
+func (s *EndpointSpec) sysctl6(key string) string {
+	return filepath.Join("/proc/sys/net/ipv6/conf", s.IfName, key)
+}
+
+// explain says of a refused IPv6 address that IPv6 is off, if it is that.
+func (s *EndpointSpec) explain(p netip.Prefix, err error) error {
+	if !p.Addr().Is6() {
+		return err
+	}
+	if off, readErr := os.ReadFile(s.sysctl6("disable_ipv6")); readErr == nil && strings.TrimSpace(string(off)) == "0" {
+		return err
+	}
+	return fmt.Errorf("%w in network namespace %s, and could not be switched on: %w", ErrNoIPv6, s.Namespace.path, err)
 }
 
 // configureHost runs in the caller's namespace. The host's end comes up last:

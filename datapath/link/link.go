@@ -40,6 +40,9 @@ var (
 	// ErrExists is wrapped where the wanted interface name is taken inside
 	// the endpoint's namespace.
 	ErrExists = errors.New("interface exists")
+	// ErrNoIPv6 is wrapped where an interface cannot have an IPv6 address:
+	// IPv6 is switched off and cannot be switched on.
+	ErrNoIPv6 = errors.New("IPv6 is switched off")
 	// ErrNotTAP is wrapped where an interface is of another kind.
 	ErrNotTAP = errors.New("not a TAP interface")
 	// ErrName is wrapped where the kernel would not take an interface name.
