@@ -64,7 +64,7 @@ be attached to several networks, each time with another --ifname.`,
 	fs.StringVar(&r.TAP, "tap", "", "`name` of an existing TAP interface of this host")
 	fs.StringVar(&r.Name, "name", "", "`name` of the endpoint (default: that of the namespace or TAP interface)")
 	fs.StringVar(&r.IfName, "ifname", "", "`name` of the interface inside the namespace (default eth0)")
-	addValues(fs, &r.IPs, "ip", "`IP` to have (default: the next free one)", parseAddr)
+	addValues(fs, &r.IPs, "ip", "`IP` to have, one for each family (default: the next free one)", parseAddr)
 	addMAC(fs, &r.MAC, "mac", "`MAC` to have (default: one made from the endpoint's ID)")
 	fs.StringArrayVar(&r.Aliases, "alias", nil, "one more `name` in this network; repeatable")
 	addPairs(fs, &r.Labels, "label", "`KEY=VALUE` to keep with the endpoint", parseText)

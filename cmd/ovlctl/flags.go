@@ -50,7 +50,7 @@ func addPairs[T any](fs *pflag.FlagSet, to *map[string]T, flag, text string, par
 func parsePrefix(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return p, fmt.Errorf("it is not a prefix such as 10.1.0.0/24")
+		return p, fmt.Errorf("it is not a prefix such as 10.1.0.0/24 or fd00:1::/64")
 	}
 	return p, nil
 }
@@ -58,7 +58,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return a, fmt.Errorf("it is not an IP address such as 10.1.0.7")
+		return a, fmt.Errorf("it is not an IP address such as 10.1.0.7 or fd00:1::7")
 	}
 	return a, nil
 }

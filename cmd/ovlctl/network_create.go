@@ -18,9 +18,11 @@ func newNetworkCreate(a *app) *cobra.Command {
 a host only when it has an endpoint there.
 
 Without --subnet it gets the next free one of the address pool (10.0.0.0/24,
-10.0.1.0/24, …). Two networks may have the same subnet: they are isolated.
-Prints name and ID.`,
+10.0.1.0/24, …). With --ipv6 and no --subnet of IPv6 it gets the next free /64 of
+the cluster's own unique local addresses as well. A network may have IPv6 alone.
+Two networks may have the same subnet: they are isolated. Prints name and ID.`,
 		Example: `  ovlctl network create red
+  ovlctl network create green --ipv6
   ovlctl network create blue --subnet 10.5.0.0/16 --ip-range 10.5.8.0/24 --gateway 10.5.0.254
   ovlctl network create both --subnet 10.6.0.0/24 --subnet fd00:6::/64 --label team=web
   ovlctl network create lab --subnet 10.7.0.0/24 --aux-address router=10.7.0.9 --internal --mtu 1400
@@ -50,6 +52,7 @@ Prints name and ID.`,
 	addValues(fs, &r.Gateways, "gateway", "`IP` of the gateway, one for each subnet (default: the first address)", parseAddr)
 	addValues(fs, &r.IPRanges, "ip-range", "`CIDR` inside a subnet from which addresses are handed out", parsePrefix)
 	addPairs(fs, &r.AuxAddresses, "aux-address", "`NAME=IP` of an address never to hand out", parseAddr)
+	fs.BoolVar(&r.IPv6, "ipv6", false, "have IPv6: without a --subnet of IPv6, the next free one of the IPv6 address pool")
 	fs.BoolVar(&r.Internal, "internal", false, "no way to the outside")
 	fs.BoolVar(&r.Multicast, "multicast", false, "carry broadcast and multicast to every endpoint")
 	addMTU(fs, &r.MTU)

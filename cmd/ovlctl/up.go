@@ -31,7 +31,8 @@ takes over without losing a packet. ` + "`ovlctl down`" + ` is what removes ever
 A setting is taken from the first of: flag, --config file, environment
 (` + config.EnvInstance + ` only), default. The file is YAML; its keys are instance, name,
 advertise, datapath, gossipPort, syncPort, vxlanPort, join, token, tokenFile,
-addressPool (default 10.0.0.0/8), subnetBits (24), logLevel and logFormat.`,
+addressPool (default 10.0.0.0/8), subnetBits (24), addressPool6 (the cluster's
+own unique local prefix), subnetBits6 (64), logLevel and logFormat.`,
 		Example: `  # the first host
   ovlctl up
 

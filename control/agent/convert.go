@@ -21,6 +21,7 @@ func networkObject(t *reconcile.Tables, n store.Network) api.Network {
 		Created:    n.Created,
 		Scope:      api.NetworkScope,
 		Driver:     api.NetworkDriver,
+		EnableIPv6: hasIPv6(n),
 		IPAM:       api.IPAM{Config: []api.IPAMConfig{}},
 		Internal:   n.Internal,
 		Containers: make(map[string]api.Container),
@@ -36,7 +37,6 @@ func networkObject(t *reconcile.Tables, n store.Network) api.Network {
 		out.Options[api.OptionMulticast] = "true"
 	}
 	for _, s := range n.Subnets {
-		out.EnableIPv6 = out.EnableIPv6 || s.Prefix.Addr().Is6()
 		out.IPAM.Config = append(out.IPAM.Config, api.IPAMConfig{
 			Subnet: s.Prefix, Gateway: s.Gateway, IPRange: s.Range, AuxiliaryAddresses: s.Aux,
 		})

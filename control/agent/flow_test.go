@@ -104,6 +104,8 @@ func TestSmallUnderlay(t *testing.T) {
 	}
 	_, err := n.NetworkCreate(t.Context(), api.NetworkRequest{Name: "six", Subnets: prefixes("fd00::/64")})
 	wantCode(t, err, api.CodeInvalid)
+	_, err = n.NetworkCreate(t.Context(), api.NetworkRequest{Name: "six", IPv6: true})
+	wantCode(t, err, api.CodeInvalid)
 	if four := n.create(api.NetworkRequest{Name: "four"}); four.Options[api.OptionMTU] != "1250" {
 		t.Errorf("MTU is %s, want 1250", four.Options[api.OptionMTU])
 	}

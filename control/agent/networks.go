@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/ovlnet/ovl/control/api"
-	"github.com/ovlnet/ovl/control/ipam"
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -63,16 +63,11 @@ func (a *Agent) planNetwork(r api.NetworkRequest, mtu int) (store.Network, error
 	if !ok {
 		return store.Network{}, api.Errorf(api.CodeExhausted, "no VNI is left of %v to %v", encap.MinVNI, encap.MaxVNI)
 	}
-	if len(r.Subnets) == 0 {
-		p, err := ipam.NextSubnet(a.cfg.AddressPool, a.cfg.SubnetBits, usedSubnets(t), a.onHost)
-		if errors.Is(err, ipam.ErrExhausted) {
-			return store.Network{}, api.Errorf(api.CodeExhausted, "%w: name one with --subnet", err)
-		}
-		if err != nil {
-			return store.Network{}, err
-		}
-		r.Subnets = []netip.Prefix{p}
+	picked, err := a.pickSubnets(t, r)
+	if err != nil {
+		return store.Network{}, err
 	}
+	r.Subnets = slices.Concat(r.Subnets, picked)
 	return store.Network{
 		ID:        newID(),
 		Name:      r.Name,

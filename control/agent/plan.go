@@ -45,6 +45,10 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 	if at.row.MAC == (encap.MAC{}) {
 		at.row.MAC = derivedMAC(id)
 	}
+	if hasIPv6(n) && at.row.MTU < encap.MinMTUIPv6 {
+		return nil, api.Errorf(api.CodeUnsupported, "network %s has IPv6, which needs an MTU of %d: underlay %s of this host has %d, which leaves %d",
+			n.Name, encap.MinMTUIPv6, a.underlay.Name, a.underlay.MTU, a.maxMTU)
+	}
 	if err := at.place(r); err != nil {
 		return nil, err
 	}

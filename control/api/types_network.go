@@ -13,6 +13,9 @@ type NetworkRequest struct {
 	// Subnets of the network; empty: the next free one of the address pool.
 	// They are prefixes with no host bits set, and do not overlap.
 	Subnets []netip.Prefix `json:",omitempty"`
+	// IPv6 adds the next free subnet of the IPv6 address pool if Subnets has
+	// none of IPv6.
+	IPv6 bool `json:",omitempty"`
 	// Gateways holds at most one address for each subnet; a subnet without
 	// one has its first address as gateway.
 	Gateways []netip.Addr `json:",omitempty"`

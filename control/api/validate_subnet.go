@@ -15,8 +15,17 @@ const (
 	minBitsIPv6, maxBitsIPv6 = 32, 126
 )
 
-// HasIPv6 reports whether one of the subnets asked for is of IPv6.
-func (r NetworkRequest) HasIPv6() bool {
+// HasIPv6 reports whether the network is to have IPv6.
+func (r NetworkRequest) HasIPv6() bool { return r.IPv6 || r.namesIPv6() }
+
+// Picks reports of which families a subnet is to be picked: of IPv4 if none is
+// named at all, of IPv6 if one is wanted and none named.
+func (r NetworkRequest) Picks() (ipv4, ipv6 bool) {
+	return len(r.Subnets) == 0, r.IPv6 && !r.namesIPv6()
+}
+
+// namesIPv6 reports whether one of the subnets asked for is of IPv6.
+func (r NetworkRequest) namesIPv6() bool {
 	return slices.ContainsFunc(r.Subnets, func(p netip.Prefix) bool { return p.Addr().Is6() })
 }
 
@@ -28,6 +37,9 @@ func (r NetworkRequest) subnetOf(a netip.Addr) int {
 func (r NetworkRequest) validateSubnets() error {
 	if len(r.Subnets) > MaxSubnets {
 		return Errorf(CodeInvalid, "%d subnets are too many: %d at most", len(r.Subnets), MaxSubnets)
+	}
+	if _, six := r.Picks(); six && len(r.Subnets) == MaxSubnets {
+		return Errorf(CodeInvalid, "%d subnets and one of IPv6 are too many: %d at most", len(r.Subnets), MaxSubnets)
 	}
 	for i, p := range r.Subnets {
 		if err := validateSubnet(p); err != nil {
@@ -50,7 +62,7 @@ func validateSubnet(p netip.Prefix) error {
 	}
 	switch {
 	case !p.IsValid() || a.Is4In6():
-		return Errorf(CodeInvalid, "subnet %s is not a prefix such as 10.1.0.0/24", p)
+		return Errorf(CodeInvalid, "subnet %s is not a prefix such as 10.1.0.0/24 or fd00:1::/64", p)
 	case p != p.Masked():
 		return Errorf(CodeInvalid, "subnet %s has host bits set: %s is meant?", p, p.Masked())
 	case p.Bits() < lowest || p.Bits() > highest:
@@ -71,7 +83,7 @@ func (r NetworkRequest) validateGateways() error {
 		case has[i]:
 			return Errorf(CodeInvalid, "subnet %s has two gateways: one at most", r.Subnets[i])
 		case isEdge(r.Subnets[i], g):
-			return Errorf(CodeInvalid, "gateway %s is the network or broadcast address of %s", g, r.Subnets[i])
+			return Errorf(CodeInvalid, "gateway %s is the %s address of %s", g, edge(g), r.Subnets[i])
 		}
 		has[i] = true
 	}
@@ -110,7 +122,7 @@ func (r NetworkRequest) validateAux() error {
 		case i < 0:
 			return Errorf(CodeInvalid, "aux address %s=%s is in none of the subnets given", n, a)
 		case isEdge(r.Subnets[i], a):
-			return Errorf(CodeInvalid, "aux address %s=%s is the network or broadcast address of %s", n, a, r.Subnets[i])
+			return Errorf(CodeInvalid, "aux address %s=%s is the %s address of %s", n, a, edge(a), r.Subnets[i])
 		case r.gatewayOf(i) == a:
 			return Errorf(CodeInvalid, "aux address %s=%s is the gateway of %s", n, a, r.Subnets[i])
 		case owner[a] != "":
@@ -165,4 +177,12 @@ func isEdge(p netip.Prefix, a netip.Addr) bool {
 		return true
 	}
 	return a.Is4() && !p.Contains(a.Next())
+}
+
+// edge names what isEdge finds in the family of a.
+func edge(a netip.Addr) string {
+	if a.Is4() {
+		return "network or broadcast"
+	}
+	return "routers' anycast"
 }

@@ -25,6 +25,10 @@ func addrs(s ...string) (out []netip.Addr) {
 
 func TestNetworkRequestValidate(t *testing.T) {
 	one := prefixes("10.1.0.0/24")
+	var sixteen []netip.Prefix
+	for i := range byte(api.MaxSubnets) {
+		sixteen = append(sixteen, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, i}), 16))
+	}
 	aux := func(name, a string) map[string]netip.Addr {
 		return map[string]netip.Addr{name: netip.MustParseAddr(a)}
 	}
@@ -60,6 +64,26 @@ func TestNetworkRequestValidate(t *testing.T) {
 		{"aux twice", api.NetworkRequest{Subnets: one, AuxAddresses: map[string]netip.Addr{
 			"a": netip.MustParseAddr("10.1.0.9"), "b": netip.MustParseAddr("10.1.0.9"),
 		}}, "a and b are both 10.1.0.9"},
+		{"IPv6", api.NetworkRequest{IPv6: true, MTU: 1280}, ""},
+		{"IPv6 and a subnet of it", api.NetworkRequest{IPv6: true, Subnets: prefixes("fd00::/126")}, ""},
+		{"IPv6 beside IPv4", api.NetworkRequest{IPv6: true, Subnets: one}, ""},
+		{"IPv6, too many", api.NetworkRequest{IPv6: true, Subnets: sixteen}, "16 subnets and one of IPv6 are too many: 16 at most"},
+		{"IPv6, gateway of no subnet", api.NetworkRequest{IPv6: true, Subnets: one, Gateways: addrs("fd00::1")}, "in none of the subnets"},
+		{"gateways of both", api.NetworkRequest{Subnets: prefixes("10.1.0.0/24", "fd00::/64"), Gateways: addrs("fd00::fe", "10.1.0.9")}, ""},
+		{"gateway is anycast", api.NetworkRequest{Subnets: prefixes("fd00::/64"), Gateways: addrs("fd00::")}, "fd00:: is the routers' anycast address of fd00::/64"},
+		{"two gateways, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/64"), Gateways: addrs("fd00::1", "fd00::2")}, "two gateways"},
+		{"gateway with zone", api.NetworkRequest{Subnets: prefixes("fd00::/64"), Gateways: addrs("fd00::1%eth0")}, "in none of the subnets"},
+		{"range, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/64"), IPRanges: prefixes("fd00::8000/113")}, ""},
+		{"range wider, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/64"), IPRanges: prefixes("fd00::/48")}, "inside none"},
+		{"aux is gateway, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/64"), AuxAddresses: aux("r", "fd00::1")}, "is the gateway"},
+		{"aux is anycast", api.NetworkRequest{Subnets: prefixes("fd00::/64"), AuxAddresses: aux("r", "fd00::")}, "anycast address"},
+		{"host bits, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::1/64")}, "fd00::/64 is meant"},
+		{"overlap, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/56", "fd00:0:0:1::/64")}, "overlap"},
+		{"too short, IPv6", api.NetworkRequest{Subnets: prefixes("fd00::/31")}, "not in 32..126"},
+		{"link-local", api.NetworkRequest{Subnets: prefixes("fe80::/64")}, "not one that hosts can be in"},
+		{"unspecified", api.NetworkRequest{Subnets: prefixes("::/96")}, "not one that hosts can be in"},
+		{"multicast, IPv6", api.NetworkRequest{Subnets: prefixes("ff05::/64")}, "not one that hosts can be in"},
+		{"MTU low, IPv6 picked", api.NetworkRequest{IPv6: true, MTU: 1279}, "1279 is not in 1280..65485"},
 		{"MTU low", api.NetworkRequest{MTU: 575}, "MTU out of range: 575 is not in 576..65485"},
 		{"MTU high", api.NetworkRequest{MTU: 65486}, "65486 is not in 576..65485"},
 		{"MTU negative", api.NetworkRequest{MTU: -1}, "-1 is not in"},

@@ -44,6 +44,10 @@ type Config struct {
 	// each with a prefix of SubnetBits bits. Defaults: 10.0.0.0/8, 24.
 	AddressPool netip.Prefix `json:"addressPool"`
 	SubnetBits  int          `json:"subnetBits"`
+	// AddressPool6 and SubnetBits6 are the same for IPv6. Defaults: the zero
+	// Prefix, which is the cluster's own unique local /48, and 64.
+	AddressPool6 netip.Prefix `json:"addressPool6"`
+	SubnetBits6  int          `json:"subnetBits6"`
 
 	// LogLevel is debug, info, warn or error. Default: info. LogFormat is
 	// text or json. Default: text.
@@ -78,6 +82,7 @@ func Default() Config {
 		VXLANPort:   4789,
 		AddressPool: netip.MustParsePrefix("10.0.0.0/8"),
 		SubnetBits:  24,
+		SubnetBits6: 64,
 		LogLevel:    "info",
 		LogFormat:   "text",
 	}

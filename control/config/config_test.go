@@ -52,14 +52,16 @@ func TestPrecedence(t *testing.T) {
 		t.Errorf("environment and defaults: %+v", c)
 	}
 
-	path := write(t, "instance: from-file\nname: f\nvxlanPort: 5000\ngossipPort: 5001\njoin: [10.0.0.1]\naddressPool: 10.128.0.0/9\n")
+	path := write(t, "instance: from-file\nname: f\nvxlanPort: 5000\ngossipPort: 5001\njoin: [10.0.0.1]\naddressPool: 10.128.0.0/9\n"+
+		"addressPool6: fd01::/48\nsubnetBits6: 80\n")
 	flags := func(c *config.Config) { c.Name = "flag"; c.GossipPort = 6000 }
 	c, err = config.Load(config.Sources{Getenv: env, File: path, Flags: flags})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Instance != "from-file" || c.Name != "flag" || c.GossipPort != 6000 || c.VXLANPort != 5000 || c.SyncPort != 7947 ||
-		c.AddressPool.String() != "10.128.0.0/9" || !reflect.DeepEqual(c.JoinAddresses(), []string{"10.0.0.1:7947"}) {
+		c.AddressPool.String() != "10.128.0.0/9" || c.AddressPool6.String() != "fd01::/48" || c.SubnetBits6 != 80 ||
+		!reflect.DeepEqual(c.JoinAddresses(), []string{"10.0.0.1:7947"}) {
 		t.Errorf("all sources: %+v", c)
 	}
 }
@@ -128,6 +130,17 @@ func TestValidate(t *testing.T) {
 		{"pool IPv6", func(c *config.Config) { c.AddressPool = mustPrefix("fd00::/8") }, "address pool"},
 		{"subnets larger than the pool", func(c *config.Config) { c.SubnetBits = 7 }, "not in 8..30"},
 		{"subnets too small", func(c *config.Config) { c.SubnetBits = 31 }, "not in 8..30"},
+		{"IPv6 pool", func(c *config.Config) { c.AddressPool6 = mustPrefix("2001:db8::/40"); c.SubnetBits6 = 40 }, ""},
+		{"IPv6 pool, short", func(c *config.Config) { c.AddressPool6 = mustPrefix("fd00::/8"); c.SubnetBits6 = 32 }, ""},
+		{"IPv6 pool is IPv4", func(c *config.Config) { c.AddressPool6 = mustPrefix("10.0.0.0/8") }, "IPv6 address pool 10.0.0.0/8"},
+		{"IPv6 pool is mapped", func(c *config.Config) { c.AddressPool6 = mustPrefix("::ffff:10.0.0.0/104") }, "IPv6 address pool"},
+		{"IPv6 pool host bits", func(c *config.Config) { c.AddressPool6 = mustPrefix("fd00::1/48") }, "IPv6 address pool"},
+		{"IPv6 pool multicast", func(c *config.Config) { c.AddressPool6 = mustPrefix("ff05::/48") }, "IPv6 address pool"},
+		{"IPv6 pool link-local", func(c *config.Config) { c.AddressPool6 = mustPrefix("fe80::/48") }, "IPv6 address pool"},
+		{"IPv6 pool is everything", func(c *config.Config) { c.AddressPool6 = mustPrefix("::/0") }, "IPv6 address pool"},
+		{"IPv6 subnets larger than the cluster's prefix", func(c *config.Config) { c.SubnetBits6 = 47 }, "47 is not in 48..126"},
+		{"IPv6 subnets larger than a network's", func(c *config.Config) { c.AddressPool6 = mustPrefix("fd00::/8"); c.SubnetBits6 = 31 }, "not in 32..126"},
+		{"IPv6 subnets too small", func(c *config.Config) { c.SubnetBits6 = 127 }, "127 is not in 48..126"},
 		{"log level", func(c *config.Config) { c.LogLevel = "loud" }, "debug, info, warn or error"},
 		{"log format", func(c *config.Config) { c.LogFormat = "xml" }, "text or json"},
 	} {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -40,7 +41,7 @@ func (c Config) Validate() error {
 	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("token has a space or a character that no token has")
 	}
-	if err := c.validatePool(); err != nil {
+	if err := cmp.Or(c.validatePool(), c.validatePool6()); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
@@ -79,6 +80,26 @@ func (c Config) validatePool() error {
 	// A /30 is the smallest that has an address beside the gateway's.
 	if c.SubnetBits < p.Bits() || c.SubnetBits > 30 {
 		return fmt.Errorf("subnet bits %d is not in %d..30, the first being the address pool's", c.SubnetBits, p.Bits())
+	}
+	return nil
+}
+
+// uniqueLocalBits is the length of a cluster's unique local prefix.
+const uniqueLocalBits = 48
+
+// validatePool6 does the same for IPv6.
+func (c Config) validatePool6() error {
+	p, shortest := c.AddressPool6, uniqueLocalBits
+	if p != (netip.Prefix{}) {
+		a := p.Addr()
+		if !a.Is6() || a.Is4In6() || p != p.Masked() || !a.IsGlobalUnicast() || p.Bits() < 8 {
+			return fmt.Errorf("IPv6 address pool %s is not a prefix of unicast addresses without host bits, such as fd12:3456:789a::/48", p)
+		}
+		shortest = p.Bits()
+	}
+	// Networks have subnets of 32 to 126 bits.
+	if shortest = max(shortest, 32); c.SubnetBits6 < shortest || c.SubnetBits6 > 126 {
+		return fmt.Errorf("IPv6 subnet bits %d is not in %d..126, the first being the address pool's", c.SubnetBits6, shortest)
 	}
 	return nil
 }

@@ -20,8 +20,12 @@ func (f *Fake) NetworkCreate(_ context.Context, r api.NetworkRequest) (api.Netwo
 			return api.Network{}, api.Errorf(api.CodeExists, "network %s exists already", r.Name)
 		}
 	}
-	if len(r.Subnets) == 0 {
-		r.Subnets = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(f.made), 0}), 24)}
+	four, six := r.Picks()
+	if four {
+		r.Subnets = append(r.Subnets, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(f.made), 0}), 24))
+	}
+	if six {
+		r.Subnets = append(r.Subnets, netip.PrefixFrom(netip.AddrFrom16([16]byte{0: 0xfd, 7: byte(f.made)}), 64))
 	}
 	r.MTU = cmp.Or(r.MTU, 1450)
 	n := network{NetworkRequest: r, id: id("e", f.made), vni: encap.MinVNI + encap.VNI(f.made)}

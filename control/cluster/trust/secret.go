@@ -3,7 +3,8 @@
 //
 //	Secret ── Token ──▶ what a person pastes into `ovlctl up --token`
 //	   ├── GossipKey ──▶ AES-256-GCM of every gossip packet
-//	   └── Identity ───▶ the certificate of both ends of every TLS connection
+//	   ├── Identity ───▶ the certificate of both ends of every TLS connection
+//	   └── UniqueLocal ▶ the prefix that the cluster's own IPv6 subnets are out of
 //
 // The first host makes the Secret; the others parse it out of a Token. Nothing
 // is exchanged with a peer that does not hold the same Secret: there is no
@@ -17,6 +18,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"net/netip"
 )
 
 // SecretSize is the length of a Secret in bytes.
@@ -25,8 +27,9 @@ const SecretSize = 32
 // The labels keep the derived keys independent of each other (RFC 5869
 // section 3.2). A changed label is a new protocol.
 const (
-	labelGossip   = "ovl/1 gossip AES-256-GCM"
-	labelIdentity = "ovl/1 sync ed25519"
+	labelGossip      = "ovl/1 gossip AES-256-GCM"
+	labelIdentity    = "ovl/1 sync ed25519"
+	labelUniqueLocal = "ovl/1 unique local prefix"
 )
 
 // Secret is what makes a host a member of its cluster. It prints as
@@ -63,6 +66,17 @@ func (s Secret) MarshalText() ([]byte, error) {
 
 // GossipKey is the key of the gossip's AES-256-GCM.
 func (s Secret) GossipKey() []byte { return s.derive(labelGossip, 32) }
+
+// UniqueLocal is the cluster's own /48 of unique local addresses (RFC 4193):
+// fd, and 40 bits that are as random as the secret is, so that every member has
+// the same ones without asking anybody, and no two clusters do. Unlike the keys
+// it may be shown to everyone: the secret does not follow from it.
+func (s Secret) UniqueLocal() netip.Prefix {
+	var a [16]byte
+	a[0] = 0xfd
+	copy(a[1:6], s.derive(labelUniqueLocal, 5))
+	return netip.PrefixFrom(netip.AddrFrom16(a), 48)
+}
 
 // identityKey is the ed25519 key that every member presents.
 func (s Secret) identityKey() ed25519.PrivateKey {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -28,6 +29,9 @@ func TestDerivedFormsAreStable(t *testing.T) {
 	if got, want := fmt.Sprintf("%x", s.GossipKey()), "947990a55979316f71328fdc7c07e38ae459347f3bf81d66f96edd62b2b88a34"; got != want {
 		t.Errorf("gossip key %s, want %s", got, want)
 	}
+	if got, want := s.UniqueLocal().String(), "fd7c:b637:2fce::/48"; got != want {
+		t.Errorf("unique local prefix %s, want %s", got, want)
+	}
 	if bytes.Equal(s.GossipKey(), s.identityKey().Seed()) {
 		t.Error("gossip key and identity are the same bytes")
 	}
@@ -41,6 +45,23 @@ func TestDerivedFormsAreStable(t *testing.T) {
 	}
 	if !bytes.Equal(a.cert.Certificate[0], b.cert.Certificate[0]) {
 		t.Error("two hosts with one secret make different certificates")
+	}
+}
+
+// A unique local prefix is one of RFC 4193 section 3.1 with the bit that says
+// that it was assigned locally, and another in every cluster.
+func TestUniqueLocal(t *testing.T) {
+	local := netip.MustParsePrefix("fd00::/8")
+	seen := map[netip.Prefix]bool{}
+	for range 100 {
+		p := NewSecret().UniqueLocal()
+		if p.Bits() != 48 || p != p.Masked() || !local.Overlaps(p) {
+			t.Errorf("%s is not a unique local /48", p)
+		}
+		if seen[p] {
+			t.Errorf("two clusters have %s", p)
+		}
+		seen[p] = true
 	}
 }
 
