@@ -69,7 +69,14 @@ func attachVM(t *testing.T, h *host, network string) *endpoint {
 	inner := newTAP(t, e.Namespace, "eth0")
 	mtu := strconv.Itoa(e.info.MTU)
 	run(t, e.Namespace, "ip", "link", "set", "eth0", "address", e.info.MacAddress.String(), "mtu", mtu, "up")
-	run(t, e.Namespace, "ip", "address", "add", e.info.Addresses[0].String(), "dev", "eth0")
+	for _, a := range e.info.Addresses {
+		add := []string{"ip", "address", "add", a.String(), "dev", "eth0"}
+		if a.Addr().Is6() {
+			run(t, e.Namespace, "sysctl", "-q", "net.ipv6.conf.eth0.disable_ipv6=0")
+			add = append(add, "nodad") // the test waits for nothing
+		}
+		run(t, e.Namespace, add...)
+	}
 
 	var wg sync.WaitGroup
 	pump := func(to, from *os.File) {

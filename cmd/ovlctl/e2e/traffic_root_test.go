@@ -35,8 +35,8 @@ func ping(ns *linktest.Namespace, addr string, count int, interval string) (sent
 	return sent, received, nil
 }
 
-// checkPings lets every endpoint ping every other one at the same time, and
-// wants every reply.
+// checkPings lets every endpoint ping every address of every other one at the
+// same time, and wants every reply.
 func checkPings(t *testing.T, endpoints ...*endpoint) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -45,12 +45,14 @@ func checkPings(t *testing.T, endpoints ...*endpoint) {
 			if from == to {
 				continue
 			}
-			wg.Go(func() {
-				sent, received, err := ping(from.Namespace, to.addr(), 3, "0.2")
-				if err != nil || sent != 3 || received != 3 {
-					t.Errorf("%s to %s (%s): %d of %d pings came back: %v", from.info.Name, to.info.Name, to.addr(), received, sent, err)
-				}
-			})
+			for _, a := range to.info.Addresses {
+				wg.Go(func() {
+					sent, received, err := ping(from.Namespace, a.Addr().String(), 3, "0.2")
+					if err != nil || sent != 3 || received != 3 {
+						t.Errorf("%s to %s (%v): %d of %d pings came back: %v", from.info.Name, to.info.Name, a, received, sent, err)
+					}
+				})
+			}
 		}
 	}
 	wg.Wait()
