@@ -44,8 +44,7 @@ func (f *trafficBed) checkCorrupted(t *testing.T, from, to *bedEndpoint) {
 	a, b := dt.Party{MAC: from.port.MAC, Addr: from.addr()}, dt.Party{MAC: to.port.MAC, Addr: to.addr()}
 	a6, b6 := dt.Party{MAC: a.MAC, Addr: from.port.Addrs[1]}, dt.Party{MAC: b.MAC, Addr: to.port.Addrs[1]}
 	// The first to talk would otherwise have its neighbour looked for.
-	checkPing(t, to.Namespace, b6.Addr.String())
-	checkPing(t, from.Namespace, b6.Addr.String())
+	meet(t, from.Namespace, b6.Addr)
 	send := sender(t, from.Namespace, "eth0")
 	udp := udpListen(t, to.Namespace, netip.AddrPortFrom(b.Addr, 2222))
 	defer func() { _ = udp.Close() }()

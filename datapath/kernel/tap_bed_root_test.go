@@ -131,6 +131,12 @@ func (e *tapEndpoint) inhabit(t *testing.T, b *bed, subnet int, flags uint16) *l
 	run(t, ns, "ip", "link", "set", "eth0", "address", e.port.MAC.String())
 	run(t, ns, "ip", "addr", "add", e.addr().String()+"/"+strconv.Itoa(subnet), "dev", "eth0")
 
+	connectTAPs(t, inner, e.file)
+	return ns
+}
+
+// connectTAPs carries frames between two open TAPs, until they are closed.
+func connectTAPs(t *testing.T, a, b *os.File) {
 	var wg sync.WaitGroup
 	pump := func(to, from *os.File) {
 		defer wg.Done()
@@ -144,12 +150,11 @@ func (e *tapEndpoint) inhabit(t *testing.T, b *bed, subnet int, flags uint16) *l
 		}
 	}
 	wg.Add(2)
-	go pump(inner, e.file)
-	go pump(e.file, inner)
+	go pump(a, b)
+	go pump(b, a)
 	t.Cleanup(func() {
-		_ = inner.Close()
-		_ = e.file.Close()
+		_ = a.Close()
+		_ = b.Close()
 		wg.Wait()
 	})
-	return ns
 }

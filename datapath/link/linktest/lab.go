@@ -4,10 +4,11 @@
 //
 // What happens, in order: New makes a namespace for each host (namespace.go),
 // joins them by one veth pair or by a bridge in a namespace of its own
-// (underlay.go), and hands out the Lab. Its Endpoint adds bare namespaces for
-// what talks over the overlay. Close, which New registers as a cleanup, takes
-// everything away again, a half-made lab included. What a killed process
-// leaves behind is found by Leftovers (leftovers.go).
+// (underlay.go) or by a wire (wire.go), and hands out the Lab. Its Endpoint
+// adds bare namespaces for what talks over the overlay. Close, which New
+// registers as a cleanup, takes everything away again, a half-made lab
+// included. What a killed process leaves behind is found by Leftovers
+// (leftovers.go).
 //
 //	 host 1             host 2                host 1   host 2   host 3
 //	┌────────┐         ┌────────┐            ┌─────┐  ┌─────┐  ┌─────┐
@@ -49,6 +50,9 @@ type Options struct {
 	// 2001:db8::/64 and, as every IPv6 interface must, a link-local one. Both
 	// can be used at once.
 	IPv6 bool
+	// Wire joins two hosts by a wire that carries bytes, where a veth pair
+	// hands packets over together with the kernel's notes about them.
+	Wire bool
 }
 
 // UnderlayDevice is the name of the underlay's interface in every host.
@@ -67,6 +71,7 @@ type Lab struct {
 
 	mu     sync.Mutex
 	spaces []*Namespace
+	wire   *wire // nil without one
 	closed bool
 }
 
@@ -112,6 +117,12 @@ func (l *Lab) build(o Options) error {
 		}
 		l.Hosts = append(l.Hosts, &Host{Namespace: ns, Addr: hostAddr(i+1, o.IPv6)})
 	}
+	if o.Wire {
+		if o.Hosts != 2 || o.Bridge {
+			return errors.New("a wire joins two hosts")
+		}
+		return l.joinByWire(o.MTU)
+	}
 	if o.Hosts == 2 && !o.Bridge {
 		return l.joinByVeth(o.MTU)
 	}
@@ -156,6 +167,9 @@ func (l *Lab) Close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
+	if l.wire != nil {
+		l.wire.cut()
+	}
 	for _, ns := range l.spaces {
 		for _, p := range ns.processes() {
 			l.tb.Logf("%s still runs in namespace %s, which is being removed", p, ns.Name)

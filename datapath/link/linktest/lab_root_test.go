@@ -34,6 +34,7 @@ func TestHostsReachEachOther(t *testing.T) {
 	NeedRoot(t)
 	for _, o := range []Options{
 		{}, {Hosts: 2, Bridge: true, MTU: 9000}, {Hosts: 4}, {IPv6: true}, {Hosts: 3, IPv6: true},
+		{Wire: true}, {Wire: true, IPv6: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
 			lab := New(t, o)
