@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -99,12 +100,17 @@ func (f *trafficBed) checkGRO(t *testing.T) {
 // cuts them where the packet leaves it.
 func checkSegmentedUDP(t *testing.T, from, to *linktest.Namespace, addr string) {
 	t.Helper()
-	const size, segments, rounds = 1300, 40, 10
 	at := netip.AddrPortFrom(netip.MustParseAddr(addr), 4433)
 	in := udpListen(t, to, at)
 	defer func() { _ = in.Close() }()
-	widen(t, in, 4<<20)
-	out := udpDial(t, from, at)
+	checkSegments(t, udpDial(t, from, at), in)
+}
+
+// checkSegments is checkSegmentedUDP for sockets that are open: each of in
+// gets every datagram once.
+func checkSegments(t *testing.T, out *net.UDPConn, in ...*net.UDPConn) {
+	t.Helper()
+	const size, segments, rounds = 1300, 40, 10
 	raw, err := out.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +123,9 @@ func checkSegmentedUDP(t *testing.T, from, to *linktest.Namespace, addr string) 
 	if err != nil {
 		t.Fatalf("UDP_SEGMENT: %v", err)
 	}
+	for _, c := range in {
+		widen(t, c, 4<<20)
+	}
 
 	payload := make([]byte, size*segments)
 	got := make([]byte, 2*size)
@@ -127,16 +136,18 @@ func checkSegmentedUDP(t *testing.T, from, to *linktest.Namespace, addr string) 
 		if _, err := out.Write(payload); err != nil {
 			t.Fatalf("send %d segments: %v", segments, err)
 		}
-		for i := range segments {
-			if err := in.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			n, err := in.Read(got)
-			if err != nil {
-				t.Fatalf("round %d, datagram %d of %d: %v", round, i, segments, err)
-			}
-			if !bytes.Equal(got[:n], payload[i*size:(i+1)*size]) {
-				t.Fatalf("round %d, datagram %d arrives changed, with %d bytes", round, i, n)
+		for _, c := range in {
+			for i := range segments {
+				if err := c.SetReadDeadline(time.Now().Add(2 * time.Second)); err != nil {
+					t.Fatal(err)
+				}
+				n, err := c.Read(got)
+				if err != nil {
+					t.Fatalf("round %d, datagram %d of %d: %v", round, i, segments, err)
+				}
+				if !bytes.Equal(got[:n], payload[i*size:(i+1)*size]) {
+					t.Fatalf("round %d, datagram %d arrives changed, with %d bytes", round, i, n)
+				}
 			}
 		}
 	}
