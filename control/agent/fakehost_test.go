@@ -142,6 +142,17 @@ func (h *fakeHost) OverlappingRoute(p netip.Prefix) (string, bool, error) {
 	return "", false, nil
 }
 
+func (h *fakeHost) RoutedWithin(p netip.Prefix) (out []netip.Prefix, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.routes {
+		if r.Overlaps(p) {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
 func (h *fakeHost) SegmentsTunnels(string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -32,6 +32,8 @@ type Host interface {
 	// OverlappingRoute returns a route of this host, as text, whose
 	// destination shares an address with p; the default route does not count.
 	OverlappingRoute(p netip.Prefix) (route string, found bool, err error)
+	// RoutedWithin returns the destinations of all such routes.
+	RoutedWithin(p netip.Prefix) ([]netip.Prefix, error)
 
 	// SegmentsTunnels reports whether a device cuts large TCP packets inside a
 	// tunnel into segments by itself.

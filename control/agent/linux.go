@@ -43,6 +43,9 @@ func (Linux) Underlay(advertise string) (link.Device, error) { return link.Under
 // OverlappingRoute is link.OverlappingRoute.
 func (Linux) OverlappingRoute(p netip.Prefix) (string, bool, error) { return link.OverlappingRoute(p) }
 
+// RoutedWithin is link.RoutedWithin.
+func (Linux) RoutedWithin(p netip.Prefix) ([]netip.Prefix, error) { return link.RoutedWithin(p) }
+
 // SegmentsTunnels is link.SegmentsTunnels.
 func (Linux) SegmentsTunnels(device string) (bool, error) { return link.SegmentsTunnels(device) }
 

@@ -34,9 +34,13 @@ func (a *Agent) NetworkCreate(ctx context.Context, r api.NetworkRequest) (api.Ne
 			}
 		}
 	}
+	from, err := a.pools(r)
+	if err != nil {
+		return api.Network{}, err
+	}
 	var n store.Network
 	rows, _, err := a.update(func(tx *store.Tx) error {
-		n, err = a.planNetwork(r, mtu)
+		n, err = a.planNetwork(r, mtu, from)
 		if err != nil {
 			return err
 		}
@@ -51,8 +55,8 @@ func (a *Agent) NetworkCreate(ctx context.Context, r api.NetworkRequest) (api.Ne
 }
 
 // planNetwork picks what the request leaves open, among what no network has
-// at this moment.
-func (a *Agent) planNetwork(r api.NetworkRequest, mtu int) (store.Network, error) {
+// at this moment: the VNI, and a subnet of each pool.
+func (a *Agent) planNetwork(r api.NetworkRequest, mtu int, from []pool) (store.Network, error) {
 	t := a.tables()
 	for _, n := range t.Networks {
 		if n.Name == r.Name {
@@ -63,11 +67,14 @@ func (a *Agent) planNetwork(r api.NetworkRequest, mtu int) (store.Network, error
 	if !ok {
 		return store.Network{}, api.Errorf(api.CodeExhausted, "no VNI is left of %v to %v", encap.MinVNI, encap.MaxVNI)
 	}
-	picked, err := a.pickSubnets(t, r)
-	if err != nil {
-		return store.Network{}, err
+	r.Subnets = slices.Clone(r.Subnets)
+	for _, p := range from {
+		s, err := p.next(t)
+		if err != nil {
+			return store.Network{}, err
+		}
+		r.Subnets = append(r.Subnets, s)
 	}
-	r.Subnets = slices.Concat(r.Subnets, picked)
 	return store.Network{
 		ID:        newID(),
 		Name:      r.Name,
@@ -114,12 +121,6 @@ func (a *Agent) checkRoute(p netip.Prefix) error {
 		return api.Errorf(api.CodeInvalid, "subnet %v overlaps this host's route %s: --force takes it nevertheless", p, route)
 	}
 	return nil
-}
-
-// onHost is checkRoute as ipam.NextSubnet asks it.
-func (a *Agent) onHost(p netip.Prefix) (bool, error) {
-	_, found, err := a.host.OverlappingRoute(p)
-	return found, err
 }
 
 // NetworkRemove removes a network that has no endpoints, on any host. Its

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -11,33 +12,45 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 )
 
-// pickSubnets returns those that a request leaves open, IPv4 first: each the
-// next of its pool that no network has and this host does not route elsewhere.
-func (a *Agent) pickSubnets(t *reconcile.Tables, r api.NetworkRequest) ([]netip.Prefix, error) {
-	pool6 := a.cfg.AddressPool6
-	if !pool6.IsValid() {
-		pool6 = a.secret.UniqueLocal()
-	}
+// pool is where a subnet comes from that nobody named.
+type pool struct {
+	prefix netip.Prefix
+	// bits is the length of its subnets.
+	bits int
+	// routed is what this host reaches elsewhere by routes of its own.
+	routed []netip.Prefix
+}
+
+// pools returns those that a request needs a subnet of, IPv4 first.
+func (a *Agent) pools(r api.NetworkRequest) ([]pool, error) {
+	var out []pool
 	four, six := r.Picks()
-	var out []netip.Prefix
-	for _, p := range []struct {
-		wanted bool
-		pool   netip.Prefix
-		bits   int
-	}{{four, a.cfg.AddressPool, a.cfg.SubnetBits}, {six, pool6, a.cfg.SubnetBits6}} {
-		if !p.wanted {
-			continue
+	if four {
+		out = append(out, pool{prefix: a.cfg.AddressPool, bits: a.cfg.SubnetBits})
+	}
+	if six {
+		p := pool{prefix: a.cfg.AddressPool6, bits: a.cfg.SubnetBits6}
+		if !p.prefix.IsValid() {
+			p.prefix = a.secret.UniqueLocal()
 		}
-		next, err := ipam.NextSubnet(p.pool, p.bits, usedSubnets(t), a.onHost)
-		if errors.Is(err, ipam.ErrExhausted) {
-			return nil, api.Errorf(api.CodeExhausted, "%w: name one with --subnet", err)
+		out = append(out, p)
+	}
+	for i, p := range out {
+		var err error
+		if out[i].routed, err = a.host.RoutedWithin(p.prefix); err != nil {
+			return nil, fmt.Errorf("routes of this host: %w", err)
 		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, next)
 	}
 	return out, nil
+}
+
+// next returns the pool's first subnet that nothing has.
+func (p pool) next(t *reconcile.Tables) (netip.Prefix, error) {
+	s, err := ipam.NextSubnet(p.prefix, p.bits, slices.Concat(usedSubnets(t), p.routed))
+	if errors.Is(err, ipam.ErrExhausted) {
+		return s, api.Errorf(api.CodeExhausted, "%w: name one with --subnet", err)
+	}
+	return s, err
 }
 
 // planSubnets returns the subnets that a valid request describes.

@@ -276,43 +276,6 @@ func TestHandover(t *testing.T) {
 	}
 }
 
-func TestNextSubnet(t *testing.T) {
-	p := netip.MustParsePrefix
-	busy := func(list ...string) func(netip.Prefix) (bool, error) {
-		return func(x netip.Prefix) (bool, error) {
-			return slices.ContainsFunc(list, func(s string) bool { return p(s).Overlaps(x) }), nil
-		}
-	}
-	for _, c := range []struct {
-		pool   string
-		bits   int
-		used   []netip.Prefix
-		onHost func(netip.Prefix) (bool, error)
-		want   string
-	}{
-		{"10.0.0.0/8", 24, nil, nil, "10.0.0.0/24"},
-		{"10.0.0.0/8", 24, []netip.Prefix{p("10.0.0.0/24")}, nil, "10.0.1.0/24"},
-		{"10.0.0.0/8", 24, []netip.Prefix{p("10.0.1.0/24")}, busy("10.0.0.0/30"), "10.0.2.0/24"},
-		{"10.0.0.0/8", 24, []netip.Prefix{p("10.0.0.128/25"), p("10.0.2.0/24")}, nil, "10.0.1.0/24"},
-		{"10.0.0.0/8", 24, []netip.Prefix{p("10.0.0.0/9")}, nil, "10.128.0.0/24"},
-		{"10.0.0.0/30", 30, []netip.Prefix{p("10.0.0.0/24")}, nil, ""},
-		{"10.0.0.0/23", 24, []netip.Prefix{p("10.0.0.0/24")}, busy("10.0.1.0/24"), ""},
-		{"255.255.255.0/24", 24, []netip.Prefix{p("255.255.255.0/24")}, nil, ""},
-		{"fd00::/8", 64, []netip.Prefix{p("fd00::/16"), p("fd01::/64")}, nil, "fd01:0:0:1::/64"},
-		{"10.0.0.0/8", 4, nil, nil, ""},
-		{"10.0.0.0/8", 33, nil, nil, ""},
-	} {
-		got, err := ipam.NextSubnet(p(c.pool), c.bits, c.used, c.onHost)
-		if (err != nil) != (c.want == "") || c.want != "" && got != p(c.want) {
-			t.Errorf("/%d of %s beside %v: %s, %v, not %s", c.bits, c.pool, c.used, got, err, c.want)
-		}
-	}
-	broken := errors.New("netlink")
-	if _, err := ipam.NextSubnet(p("10.0.0.0/8"), 24, nil, func(netip.Prefix) (bool, error) { return false, broken }); !errors.Is(err, broken) {
-		t.Error(err)
-	}
-}
-
 // What endpoints have is not handed out, also if no lease says so.
 func TestAllocateInUse(t *testing.T) {
 	a := openAllocator(t, openStore(t), ipam.Options{})

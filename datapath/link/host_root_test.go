@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +126,20 @@ func TestOverlappingRoute(t *testing.T) {
 			}
 			if got != want || found != (want != "") {
 				t.Errorf("OverlappingRoute(%s) = %q, %v; want %q", p, got, found, want)
+			}
+		}
+		for p, want := range map[string]string{
+			"0.0.0.0/0":   "[10.9.0.0/16 192.0.2.0/24]",
+			"10.9.7.0/24": "[10.9.0.0/16]",
+			"fd00::/8":    "[fd09::/64]",
+			"fd0a::/16":   "[]",
+		} {
+			got, err := link.RoutedWithin(netip.MustParsePrefix(p))
+			if err != nil {
+				return err
+			}
+			if slices.SortFunc(got, netip.Prefix.Compare); fmt.Sprint(got) != want {
+				t.Errorf("RoutedWithin(%s) = %v, want %s", p, got, want)
 			}
 		}
 		return nil

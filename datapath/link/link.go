@@ -5,7 +5,7 @@
 //
 // What flows through it, in order of an agent's life: Underlay finds the
 // device and the address that tunnels start from; MountBPFFS and EnsureVXLAN
-// prepare the host; OverlappingRoute is asked before a subnet is used;
+// prepare the host; OverlappingRoute or RoutedWithin is asked before a subnet is used;
 // OpenNamed or OpenPID, and CreateEndpoint, put an endpoint's interface into
 // its namespace, or CheckTAP takes one that is there; WatchRemovals tells when
 // an interface is gone; List finds, and Remove takes away, what a lost agent

@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -12,23 +13,37 @@ import (
 // address with p, and returns the first one as text, such as "192.0.2.0/24 dev
 // eth0". Default routes are not counted: they overlap with everything.
 func OverlappingRoute(p netip.Prefix) (string, bool, error) {
+	routes, err := overlapping(p)
+	if err != nil || len(routes) == 0 {
+		return "", false, err
+	}
+	dst, _ := routePrefix(routes[0])
+	return describeRoute(routes[0], dst), true, nil
+}
+
+// RoutedWithin returns the destinations of all the routes that
+// OverlappingRoute could find, in no order; some may be in it twice.
+func RoutedWithin(p netip.Prefix) ([]netip.Prefix, error) {
+	routes, err := overlapping(p)
+	var out []netip.Prefix
+	for _, r := range routes {
+		dst, _ := routePrefix(r)
+		out = append(out, dst)
+	}
+	return out, err
+}
+
+// overlapping lists the routes that share an address with p.
+func overlapping(p netip.Prefix) ([]netlink.Route, error) {
 	family := netlink.FAMILY_V4
 	if p.Addr().Is6() {
 		family = netlink.FAMILY_V6
 	}
 	routes, err := mainRoutes(family)
-	if err != nil {
-		return "", false, err
-	}
-	for _, r := range routes {
-		if isDefault(r) {
-			continue
-		}
-		if dst, ok := routePrefix(r); ok && dst.Overlaps(p) {
-			return describeRoute(r, dst), true, nil
-		}
-	}
-	return "", false, nil
+	return slices.DeleteFunc(routes, func(r netlink.Route) bool {
+		dst, ok := routePrefix(r)
+		return !ok || isDefault(r) || !dst.Overlaps(p)
+	}), err
 }
 
 // mainRoutes lists the unicast routes of the main table.
