@@ -56,8 +56,13 @@ func newLab(t *testing.T, n int) *lab {
 
 // machine returns one more machine, without an agent.
 func (l *lab) machine() *node {
+	return l.machineAt(fmt.Sprintf("192.0.2.%d", len(l.nodes)+1))
+}
+
+// machineAt is machine with that underlay address.
+func (l *lab) machineAt(addr string) *node {
 	i := len(l.nodes) + 1
-	n := &node{lab: l, host: newFakeHost(fmt.Sprintf("192.0.2.%d", i)), cfg: config.Default()}
+	n := &node{lab: l, host: newFakeHost(addr), cfg: config.Default()}
 	n.cfg.Name = fmt.Sprintf("host%d", i)
 	n.cfg.Root = l.t.TempDir()
 	l.nodes = append(l.nodes, n)

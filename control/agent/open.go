@@ -40,6 +40,9 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 		return false, err
 	}
 	a.secret = admission.secret
+	if err := a.checkFamily(); err != nil {
+		return false, err
+	}
 	if err := a.describeSelf(); err != nil {
 		return false, err
 	}
@@ -63,6 +66,26 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 	a.goDo(func() { a.upkeep(a.ctx) })
 	a.goDo(func() { a.sizeSegments(a.ctx) })
 	return admission.founds, nil
+}
+
+// checkFamily refuses an underlay of the family that no other host of this
+// one's cluster has, before any of them is told of it.
+func (a *Agent) checkFamily() error {
+	var other *store.Node
+	for id, n := range a.tables().Nodes {
+		switch {
+		case id == a.store.NodeID() || !n.VTEP.IsValid():
+		case n.VTEP.Is4() == a.underlay.Addr.Is4():
+			return nil
+		default:
+			other = &n
+		}
+	}
+	if other == nil {
+		return nil
+	}
+	return fmt.Errorf("underlay: node %s of this host's cluster is at %s, this host would be at %s: a cluster has one family, name another address with --advertise",
+		other.Name, other.VTEP, a.underlay.Addr)
 }
 
 // describeSelf writes the row by which the peers know this node.

@@ -16,6 +16,7 @@ const (
 	CodeProtocol  = "protocol"
 	CodeNameInUse = "name_in_use"
 	CodeIDInUse   = "id_in_use"
+	CodeFamily    = "address_family"
 )
 
 // helloRequest is the first thing a host says to another, before it joins the
@@ -26,6 +27,8 @@ type helloRequest struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
 	Nonce    string `json:"nonce"`
+	// Addr is the caller's underlay address.
+	Addr netip.Addr `json:"addr,omitzero"`
 	// Probe: the caller only asks who is there.
 	Probe bool `json:"probe,omitempty"`
 }
@@ -39,7 +42,7 @@ type helloAnswer struct {
 }
 
 func (c *Cluster) hello(ctx context.Context, addr netip.AddrPort, probe bool) (helloAnswer, error) {
-	body, err := json.Marshal(helloRequest{Protocol, c.local.ID, c.local.Name, c.nonce, probe})
+	body, err := json.Marshal(helloRequest{Protocol, c.local.ID, c.local.Name, c.nonce, c.local.Addr, probe})
 	if err != nil {
 		return helloAnswer{}, err
 	}
@@ -66,6 +69,11 @@ func (c *Cluster) serveHello(ctx context.Context, _ string, req helloRequest) (a
 		return nil, rpc.Errorf(CodeProtocol, "node %s speaks protocol version %d, this host %d: run the same version of ovlctl on both",
 			c.local.Name, Protocol, req.Protocol)
 	}
+	if req.Addr.IsValid() && req.Addr.Is4() != c.local.Addr.Is4() {
+		err := otherFamily(c.local.Name, c.local.Addr, req.Addr)
+		c.log.Warn("a host is refused", "peer", req.Name, "err", err)
+		return nil, err
+	}
 	if req.ID == c.local.ID {
 		return nil, idInUse(c.local)
 	}
@@ -84,6 +92,20 @@ func (c *Cluster) serveHello(ctx context.Context, _ string, req helloRequest) (a
 		}
 	}
 	return me, nil
+}
+
+// otherFamily refuses the host at addr, which is where its operator reads it. A
+// tunnel between the two would have no addresses to start and to end at.
+func otherFamily(name string, has, addr netip.Addr) error {
+	return rpc.Errorf(CodeFamily, "node %s has an underlay of %s (%s), this host one of %s (%s): a cluster has one family, name an %s address of this host with --advertise",
+		name, family(has), has, family(addr), addr, family(has))
+}
+
+func family(a netip.Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 func idInUse(by member.Local) error {

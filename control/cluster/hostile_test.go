@@ -44,6 +44,7 @@ func TestHostilePeer(t *testing.T) {
 			"row of no node":            {"push", line(good) + line(badOrigin) + end, rpc.CodeBadRequest},
 			"tombstone with a value":    {"push", line(good) + line(twoFaced) + end, rpc.CodeBadRequest},
 			"hello of another protocol": {"hello", `{"protocol":2,"id":"x","name":"x","nonce":"x"}`, CodeProtocol},
+			"hello of the other family": {"hello", `{"protocol":1,"id":"x","name":"x","nonce":"x","addr":"2001:db8::1"}`, CodeFamily},
 			"hello of nobody":           {"hello", `[]`, rpc.CodeBadRequest},
 			"unknown call":              {"call/allocate", `{}`, rpc.CodeUnknownMethod},
 		}

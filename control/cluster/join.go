@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,7 +35,7 @@ var (
 // The error is one line and says for each address what is wrong there:
 // errors.Is finds trust.ErrStranger (a wrong token), rpc.ErrUnreachable,
 // rpc.ErrNotSync, ErrSelf or ErrOutdated, errors.As an *rpc.Error with CodeProtocol,
-// CodeNameInUse or CodeIDInUse.
+// CodeNameInUse, CodeIDInUse or CodeFamily.
 func (c *Cluster) Join(ctx context.Context, addrs []string) error {
 	if len(addrs) == 0 {
 		return errors.New("join: no address of a host of the cluster was given")
@@ -46,13 +47,14 @@ func (c *Cluster) Join(ctx context.Context, addrs []string) error {
 			errs = append(errs, err)
 			continue
 		}
+		targets = c.likely(targets)
 		for _, target := range targets {
 			err = c.joinAt(ctx, target)
 			if err == nil {
 				return nil
 			}
 		}
-		errs = append(errs, explain(text, err))
+		errs = append(errs, c.explain(text, targets, err))
 	}
 	return errs
 }
@@ -67,6 +69,9 @@ func (c *Cluster) joinAt(ctx context.Context, addr netip.AddrPort) error {
 	}
 	if seed.Nonce == c.nonce {
 		return ErrSelf
+	}
+	if at := seed.Gossip.Addr(); at.Is4() != c.local.Addr.Is4() {
+		return otherFamily(seed.Name, at, c.local.Addr)
 	}
 	theirs, err := c.exchange(ctx, seed.ID, addr)
 	if err != nil {
@@ -115,10 +120,29 @@ func resolve(ctx context.Context, text string) ([]netip.AddrPort, error) {
 	return out, nil
 }
 
+// likely leaves out, of a name's addresses, those of the family that no host of
+// this one's cluster has, unless there are no others.
+func (c *Cluster) likely(addrs []netip.AddrPort) []netip.AddrPort {
+	same := slices.DeleteFunc(slices.Clone(addrs), c.foreign)
+	if len(same) > 0 {
+		return same
+	}
+	return addrs
+}
+
+// foreign reports whether an address is not of the underlay's family.
+func (c *Cluster) foreign(at netip.AddrPort) bool {
+	return at.Addr().Unmap().Is4() != c.local.Addr.Is4()
+}
+
 // explain says what an operator can do about a seed that was not joined.
-func explain(text string, err error) error {
+func (c *Cluster) explain(text string, tried []netip.AddrPort, err error) error {
 	var refused *rpc.Error
 	switch {
+	case errors.Is(err, rpc.ErrUnreachable) && slices.ContainsFunc(tried, c.foreign):
+		has := c.local.Addr
+		return fmt.Errorf("join %s: no agent answers at %s, and this host has an underlay of %s (%s): a cluster has one family, name another address of this host with --advertise: %w",
+			text, tried[0].Addr(), family(has), has, err)
 	case errors.Is(err, trust.ErrStranger):
 		return fmt.Errorf("join %s: the token is not of that host's cluster: %w", text, err)
 	case errors.Is(err, rpc.ErrNotSync):

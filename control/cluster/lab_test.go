@@ -83,10 +83,17 @@ func (l *lab) close() {
 func (l *lab) start(change ...func(*Options)) *node {
 	l.t.Helper()
 	i := len(l.all) + 1
+	return l.startAt(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), change...)
+}
+
+// startAt is start with an address that the test picks.
+func (l *lab) startAt(addr netip.Addr, change ...func(*Options)) *node {
+	l.t.Helper()
+	i := len(l.all) + 1
 	n := &node{
 		lab:  l,
 		id:   fmt.Sprintf("%032x", i),
-		addr: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}),
+		addr: addr,
 		path: filepath.Join(l.dir, fmt.Sprintf("%d.db", i)),
 		opt:  Options{Name: fmt.Sprintf("host-%d", i)},
 	}

@@ -24,12 +24,16 @@ type real struct {
 
 func startReal(t *testing.T, secret trust.Secret, name string) real {
 	t.Helper()
+	return startRealAt(t, netip.MustParseAddr("127.0.0.1"), secret, name)
+}
+
+func startRealAt(t *testing.T, addr netip.Addr, secret trust.Secret, name string) real {
+	t.Helper()
 	s, err := store.Open(filepath.Join(t.TempDir(), "ovl.db"), store.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	addr := netip.MustParseAddr("127.0.0.1")
 	if _, err := s.Put(store.TableNode, s.NodeID(), store.Node{ID: s.NodeID(), Name: name, VTEP: addr, Version: "test"}); err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +67,18 @@ func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
 }
 
 func TestThreeRealHosts(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1", "::1"} {
+		t.Run(addr, func(t *testing.T) {
+			t.Parallel()
+			testThreeRealHosts(t, netip.MustParseAddr(addr))
+		})
+	}
+}
+
+func testThreeRealHosts(t *testing.T, addr netip.Addr) {
 	secret := trust.NewSecret()
 	begin := time.Now()
-	a, b, c := startReal(t, secret, "a"), startReal(t, secret, "b"), startReal(t, secret, "c")
+	a, b, c := startRealAt(t, addr, secret, "a"), startRealAt(t, addr, secret, "b"), startRealAt(t, addr, secret, "c")
 	all := []real{a, b, c}
 	// Everyone names everyone, as with one unit file for all hosts.
 	list := []string{a.syncAddr(), b.syncAddr(), c.syncAddr()}
@@ -124,6 +137,7 @@ func TestJoinSaysWhatIsWrong(t *testing.T) {
 	a, b := startReal(t, secret, "a"), startReal(t, secret, "b")
 	stranger := startReal(t, trust.NewSecret(), "stranger")
 	twin := startReal(t, secret, "a")
+	other := startRealAt(t, netip.IPv6Loopback(), secret, "other")
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +157,8 @@ func TestJoinSaysWhatIsWrong(t *testing.T) {
 		{"nothing there", b, closed.Addr().String(), rpc.ErrUnreachable, "", "no agent answers"},
 		{"itself", b, b.syncAddr(), ErrSelf, "", "this host itself"},
 		{"name taken", twin, a.syncAddr(), nil, CodeNameInUse, "--name"},
+		{"other family", other, a.syncAddr(), nil, CodeFamily, "an underlay of IPv4 (127.0.0.1), this host one of IPv6 (::1)"},
+		{"other family with nobody there", other, closed.Addr().String(), rpc.ErrUnreachable, "", "a cluster has one family"},
 		{"gossip port", b, gossip, nil, "", gossip},
 		{"port 0", b, "127.0.0.1:0", nil, "", "1..65535"},
 		{"bad port", b, "127.0.0.1:x", nil, "", "1..65535"},
@@ -168,7 +184,7 @@ func TestJoinSaysWhatIsWrong(t *testing.T) {
 		t.Error("joined nobody")
 	}
 	// Nothing of all that made anyone a member.
-	for _, r := range []real{a, b, stranger, twin} {
+	for _, r := range []real{a, b, stranger, twin, other} {
 		if p := r.Peers(); len(p) != 0 {
 			t.Errorf("peers of %s: %+v", r.Local().Name, p)
 		}

@@ -149,6 +149,10 @@ func (b *builder) peers() {
 			continue
 		case !n.VTEP.IsValid():
 			b.alarm("node "+n.Name, "its endpoints cannot be reached: it has no VTEP")
+		case n.VTEP != n.VTEP.Unmap().WithZone(""):
+			b.alarm("node "+n.Name, "its endpoints are left out: its VTEP %v is not an address as hosts have it", n.VTEP)
+		case n.VTEP.Is4() != b.local.VTEP.Is4():
+			b.alarm("node "+n.Name, "its endpoints are left out: its VTEP %v is not of the family of this host's, %v: a cluster has one", n.VTEP, b.local.VTEP)
 		case n.VXLANPort != b.local.Port:
 			b.alarm("node "+n.Name, "its endpoints are left out: it has VXLAN on port %d, this host on %d", n.VXLANPort, b.local.Port)
 		case n.VTEP == b.local.VTEP:

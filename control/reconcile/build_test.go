@@ -243,6 +243,26 @@ alarm node host-3: its endpoints are left out: it has VXLAN on port 8472, this h
 `,
 		},
 		{
+			name: "a VTEP of the other family cannot be reached",
+			rows: func(w *world) {
+				w.network("blue", 4096, 1450)
+				w.node("2", "2001:db8::2")
+				w.node("3", "::ffff:192.0.2.3")
+				w.node("4", "fe80::4%eth0")
+				w.endpoint("a", "blue", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
+				w.endpoint("b", "blue", "2", "02:00:00:00:00:0b", "10.0.0.3/24")
+				w.endpoint("c", "blue", "3", "02:00:00:00:00:0c", "10.0.0.4/24")
+				w.endpoint("d", "blue", "4", "02:00:00:00:00:0d", "10.0.0.5/24")
+			},
+			want: `
+network 4096 mtu 1450
+  port ovla veth 02:00:00:00:00:0a [10.0.0.2]
+alarm node host-4: its endpoints are left out: its VTEP fe80::4%eth0 is not an address as hosts have it
+alarm node host-3: its endpoints are left out: its VTEP ::ffff:192.0.2.3 is not an address as hosts have it
+alarm node host-2: its endpoints are left out: its VTEP 2001:db8::2 is not of the family of this host's, 192.0.2.1: a cluster has one
+`,
+		},
+		{
 			name: "names that two have, and a network that was removed",
 			rows: func(w *world) {
 				w.network("blue", 4096, 1450)

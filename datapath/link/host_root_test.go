@@ -68,7 +68,34 @@ func TestUnderlay(t *testing.T) {
 		{"by name without address", []string{"link add net1 type bridge", "link set net1 up"}, "net1", "", "net1 192.0.2.1"},
 		{"by name with IPv6 only", []string{
 			"link add net1 type bridge", "link set net1 up", "addr add fd01::1/64 dev net1 nodad",
-		}, "net1", "", "net1 fd01::1"},
+		}, "net1", "net1 fd01::1", ""},
+		{"by name with both", []string{"addr add fd01::1/64 dev eth0 nodad"}, "eth0", "eth0 192.0.2.1", ""},
+		{"by name, set up by hand first", []string{
+			"addr flush dev eth0", "addr add fd01::1/64 dev eth0 nodad",
+			"addr add fd01::2/64 dev eth0 nodad valid_lft 1000 preferred_lft 1000",
+		}, "eth0", "eth0 fd01::1", ""},
+		{"by name, with a lifetime", []string{
+			"addr flush dev eth0", "addr add fd01::2/64 dev eth0 nodad valid_lft 1000 preferred_lft 1000",
+		}, "eth0", "eth0 fd01::2", ""},
+		{"by name, deprecated", []string{
+			"addr flush dev eth0", "addr add fd01::2/64 dev eth0 nodad valid_lft 1000 preferred_lft 0",
+		}, "eth0", "", "eth0 no global fd01::2 not for good"},
+		{"by link-local address", []string{"addr add fe80::7/64 dev eth0 nodad"}, "fe80::7", "", "fe80::7 link-local eth0 192.0.2.1"},
+		{"default route of IPv6", []string{
+			"route del default", "addr add fd01::1/64 dev eth0 nodad", "-6 route add default via fd01::fe dev eth0",
+		}, "", "eth0 fd01::1", ""},
+		{"default routes of both", []string{
+			"addr add fd01::1/64 dev eth0 nodad", "-6 route add default via fd01::fe dev eth0 metric 1",
+		}, "", "eth0 192.0.2.1", ""},
+		{"default route of IPv6 without address", []string{
+			"route del default", "link add net1 type bridge", "link set net1 up", "-6 route add default dev net1",
+		}, "", "", "no global IPv6 --advertise 192.0.2.1"},
+		{"only IPv6 address", []string{
+			"addr flush dev eth0", "addr add fd01::1/64 dev eth0 nodad",
+		}, "", "eth0 fd01::1", ""},
+		{"two IPv6 addresses, no route", []string{
+			"addr flush dev eth0", "addr add fd01::1/64 dev eth0 nodad", "addr add fd02::1/64 dev eth0 nodad",
+		}, "", "", "more than one fd01::1 fd02::1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onHost(t, func(h *linktest.Host) error {

@@ -10,13 +10,13 @@ import (
 )
 
 // admission looks at every member before Serf takes it. It refuses those that
-// speak another protocol, and notices when one ID is claimed from two
+// speak another protocol or have an underlay of the other family, and notices when one ID is claimed from two
 // addresses. In that case Serf keeps the address it knew first; the other host
 // is not shut down, and whoever reads the Clash decides.
 type admission struct {
-	protocol int
-	clash    func(claimant Member, other netip.AddrPort)
-	log      *slog.Logger
+	local Local
+	clash func(claimant Member, other netip.AddrPort)
+	log   *slog.Logger
 
 	mu    sync.Mutex
 	alive map[string]netip.AddrPort // ID to sync address
@@ -33,8 +33,11 @@ func (a *admission) NotifyMerge(members []*serf.Member) error {
 	if err != nil {
 		return err
 	}
-	if m.Protocol != a.protocol {
-		return fmt.Errorf("member %s speaks protocol version %d, this host %d", m.Name, m.Protocol, a.protocol)
+	if m.Protocol != a.local.Protocol {
+		return fmt.Errorf("member %s speaks protocol version %d, this host %d", m.Name, m.Protocol, a.local.Protocol)
+	}
+	if m.Addr.Is4() != a.local.Addr.Is4() {
+		return fmt.Errorf("member %s has the underlay address %s, this host %s: a cluster has one family", m.Name, m.Addr, a.local.Addr)
 	}
 	if m.Status == Left {
 		return nil

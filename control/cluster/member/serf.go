@@ -55,7 +55,7 @@ func StartSerf(o SerfOptions) (*Serf, error) {
 	// Serf itself buffers in front of it, and drain keeps it empty.
 	events := make(chan serf.Event, 2048)
 	m := &Serf{local: o.Local, log: o.Logger, queue: NewQueue()}
-	watch := &admission{protocol: o.Local.Protocol, clash: m.clash, log: o.Logger}
+	watch := &admission{local: o.Local, clash: m.clash, log: o.Logger}
 	config, err := serfConfig(o, watch, events)
 	if err != nil {
 		m.queue.Close()

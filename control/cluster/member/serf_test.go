@@ -142,6 +142,11 @@ func TestSerfRefusesAnotherKeyAndProtocol(t *testing.T) {
 	if n, err := startSerf(t, newer, testKey(1)).Join(t.Context(), []netip.AddrPort{gossip(a)}); n != 0 || err == nil {
 		t.Errorf("another protocol joined %d: %v", n, err)
 	}
+	other := testLocal("o")
+	other.Addr = netip.IPv6Loopback()
+	if n, err := startSerf(t, other, testKey(1)).Join(t.Context(), []netip.AddrPort{gossip(a)}); n != 0 || err == nil || !strings.Contains(err.Error(), "one family") {
+		t.Errorf("another family joined %d: %v", n, err)
+	}
 	if got := a.Members(); len(got) != 1 {
 		t.Errorf("a sees %v", got)
 	}
