@@ -70,9 +70,8 @@ func (c *Cluster) serveHello(ctx context.Context, _ string, req helloRequest) (a
 			c.local.Name, Protocol, req.Protocol)
 	}
 	if req.Addr.IsValid() && req.Addr.Is4() != c.local.Addr.Is4() {
-		err := otherFamily(c.local.Name, c.local.Addr, req.Addr)
-		c.log.Warn("a host is refused", "peer", req.Name, "err", err)
-		return nil, err
+		c.log.Warn("a host is refused: its underlay is of the other family", "peer", req.Name, "addr", req.Addr, "local", c.local.Addr)
+		return nil, otherFamily(c.local.Name, c.local.Addr, req.Addr)
 	}
 	if req.ID == c.local.ID {
 		return nil, idInUse(c.local)

@@ -34,7 +34,7 @@ var clusters atomic.Uint64
 
 // newCluster builds hosts h1, h2, and so on, without agents. Afterwards it
 // takes everything down and sees that nothing is left.
-func newCluster(t tb, hosts int) *cluster {
+func newCluster(t tb, o linktest.Options) *cluster {
 	t.Helper()
 	ovlctl, err := buildOnce()
 	if err != nil {
@@ -47,7 +47,8 @@ func newCluster(t tb, hosts int) *cluster {
 			t.Fatalf("mount /sys/fs/bpf: %v: %s", err, out)
 		}
 	}
-	c := &cluster{tb: t, lab: linktest.New(t, linktest.Options{Hosts: hosts, Bridge: true})}
+	o.Bridge = true
+	c := &cluster{tb: t, lab: linktest.New(t, o)}
 	number := clusters.Add(1)
 	for i, h := range c.lab.Hosts {
 		c.hosts = append(c.hosts, &host{
@@ -67,12 +68,18 @@ func newCluster(t tb, hosts int) *cluster {
 func newRunning(t *testing.T, hosts int) *cluster {
 	t.Helper()
 	linktest.NeedRoot(t)
-	c := newCluster(t, hosts)
+	c := newCluster(t, linktest.Options{Hosts: hosts})
+	c.upAll()
+	return c
+}
+
+// upAll starts an agent on every host.
+func (c *cluster) upAll() {
+	c.tb.Helper()
 	c.hosts[0].up()
 	for _, h := range c.hosts[1:] {
 		h.join()
 	}
-	return c
 }
 
 // host returns the one of that name.

@@ -9,19 +9,26 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
 // refusalTime is what "refused at once" means: as long as an attach may take.
 const refusalTime = attachTime
 
-// hosts N makes that many, called h1, h2, and so on, without agents. $h1 is
-// then the instance of h1, $state1 its state file, $data1 the folder that holds it.
+// hosts N [ipv6] makes that many, called h1, h2, and so on, without agents, on
+// an underlay of IPv4 or IPv6. $h1 is then the instance of h1, $state1 its state file, $data1 the folder that holds it.
 func (s *script) hosts(neg bool, args []string) {
+	o := linktest.Options{}
+	if len(args) == 2 && args[1] == "ipv6" {
+		o.IPv6, args = true, args[:1]
+	}
 	n, err := strconv.Atoi(strings.Join(args, " "))
 	if neg || err != nil || s.c != nil {
-		s.ts.Fatalf("usage, once: hosts N")
+		s.ts.Fatalf("usage, once: hosts N [ipv6]")
 	}
-	s.c = newCluster(s, n)
+	o.Hosts = n
+	s.c = newCluster(s, o)
 	for i, h := range s.c.hosts {
 		number := strconv.Itoa(i + 1)
 		s.ts.Setenv(h.name, h.instance)

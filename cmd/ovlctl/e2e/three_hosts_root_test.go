@@ -23,7 +23,7 @@ const (
 // each.
 func TestThreeHosts(t *testing.T) {
 	linktest.NeedRoot(t)
-	c := newCluster(t, 3)
+	c := newCluster(t, linktest.Options{Hosts: 3})
 	h1, h2, h3 := c.hosts[0], c.hosts[1], c.hosts[2]
 	h1.up()
 	if token := h1.must("token", "create"); token != c.token+"\n" {
