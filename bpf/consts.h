@@ -48,6 +48,8 @@
 #define OVL_IP_DF 0x4000
 #define OVL_IP_FRAG 0x3fff /* MF and offset */
 #define OVL_ECN_MASK 0x03
+#define OVL_ECN_ECT1 0x01
+#define OVL_ECN_ECT0 0x02
 #define OVL_ECN_CE 0x03
 
 /* Flags of bpf_skb_adjust_room since Linux 6.3, which older headers lack: the

@@ -9,6 +9,7 @@
 #include "deliver.h"
 #include "flood.h"
 #include "flow.h"
+#include "nd.h"
 #include "source.h"
 #include "tunnel.h"
 #include "ways.h"
@@ -45,7 +46,7 @@ static __always_inline struct way_out *follow(struct __sk_buff *ctx, struct way_
 /* gso_headers returns the length of the headers that every segment of a GSO
  * packet repeats, 0 for a packet that is none.
  */
-static __always_inline __u8 gso_headers(struct __sk_buff *ctx, __u32 l3_len, __u8 protocol)
+static __always_inline __u16 gso_headers(struct __sk_buff *ctx, __u32 l3_len, __u8 protocol)
 {
 	__u8 offset = 0;
 
@@ -129,88 +130,53 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 	return bpf_redirect(ctx->ifindex, 0);
 }
 
-/* endpoint_nd sends a solicitation to the one endpoint that can answer it,
- * although it is addressed to a group, and checks what the sender says of
- * itself.
- */
-static __always_inline int endpoint_nd(struct __sk_buff *ctx, const struct config *cfg,
-				       struct way_out *w, const struct sender *s)
-{
-	const struct port *port = &w->port;
-	__u8 owner[ETH_ALEN] OVL_ALIGNED;
-	struct nd_option *opt;
-	struct nd_frame *nd;
-	bool solicitation;
-
-	nd = frame(ctx, sizeof(*nd) + sizeof(*opt));
-	if (nd) {
-		int reason;
-
-		opt = (void *)(nd + 1);
-		reason = check_nd_option(s, opt);
-		if (reason)
-			return drop(ctx, reason);
-	} else {
-		nd = frame(ctx, sizeof(*nd));
-		if (!nd)
-			return drop(ctx, OVL_DROP_TRUNCATED);
-	}
-	solicitation = nd->type == OVL_ND_NS;
-	if (!solicitation) {
-		if (!owns6(port->vni, port->mac, port->addr6, nd->target))
-			return drop(ctx, OVL_DROP_SOURCE_ARP);
-		return forward_slow(ctx, cfg, w);
-	}
-	if (!owner6(port->vni, nd->target, owner))
-		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
-	if (same_mac(owner, port->mac))
-		return drop(ctx, OVL_DROP_MULTICAST);
-	copy_mac(nd->eth.h_dest, owner);
-	w = way_out(ctx->ifindex, owner);
-	return w ? forward_slow(ctx, cfg, w) : drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-}
-
 static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct config *cfg,
 					struct way_out *w, const struct sender *s)
 {
 	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu };
-	bool neighbour;
+	struct upper u = { .offset = ETH_HLEN + sizeof(struct ipv6hdr) };
 	struct ethhdr *eth;
 	struct ipv6hdr *ip6;
-	__u8 type = 0;
 	int reason;
 
-	if (!frame(ctx, ETH_HLEN + sizeof(*ip6)))
-		return drop(ctx, OVL_DROP_TRUNCATED);
-	bpf_skb_load_bytes(ctx, ETH_HLEN + sizeof(*ip6), &type, sizeof(type));
 	eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	ip6 = (void *)(eth + 1);
-	neighbour = ip6->nexthdr == IPPROTO_ICMPV6 && (type == OVL_ND_NS || type == OVL_ND_NA);
-	reason = check_ip6(s, ip6, neighbour && type == OVL_ND_NS);
+	u.proto = ip6->nexthdr;
+	reason = check_ip6(ip6, ctx->len - ETH_HLEN);
 	if (reason)
 		return drop(ctx, reason);
-	if (!is_group(eth->h_dest) && !known(&w->to))
-		w = follow(ctx, w, eth, neigh6(w->port.vni, (const __u8 *)&ip6->daddr));
-	if (!w)
-		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-	if (neighbour)
-		return endpoint_nd(ctx, cfg, w, s);
+	if (u.proto == IPPROTO_TCP || u.proto == IPPROTO_UDP) {
+		if (!sends_from6(s, &ip6->saddr))
+			return drop(ctx, OVL_DROP_SOURCE_IP);
+	} else {
+		reason = inspect6(ctx, s, &u);
+		if (reason)
+			return drop(ctx, reason);
+		if (u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NS)
+			return answer_nd(ctx, &w->port);
+		eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
+		if (!eth)
+			return drop(ctx, OVL_DROP_TRUNCATED);
+		ip6 = (void *)(eth + 1);
+	}
 	if (is_group(eth->h_dest)) {
-		/* Neighbour discovery never floods. */
-		if (ip6->nexthdr == IPPROTO_ICMPV6 && type >= OVL_ND_RS && type <= OVL_ND_REDIRECT)
+		/* Nobody needs an advertisement that nobody asked for. */
+		if (u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NA)
 			return drop(ctx, OVL_DROP_MULTICAST);
 		return flood(ctx, w->port.vni, ctx->ifindex);
 	}
-	if (!known(&w->to) || w->to.ifindex == ctx->ifindex)
+	if (!known(&w->to))
+		w = follow(ctx, w, eth, neigh6(w->port.vni, (const __u8 *)&ip6->daddr));
+	if (!w || !known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (w->to.ifindex)
 		return deliver(ctx, &w->to, true);
 
 	in.ecn = traffic_class(ip6) & OVL_ECN_MASK;
-	in.l3l4_len = gso_headers(ctx, sizeof(*ip6), ip6->nexthdr);
-	in.hash = flow_hash6(ctx, ip6);
+	in.l3l4_len = gso_headers(ctx, u.offset - ETH_HLEN, u.proto);
+	in.hash = flow_hash6(ctx, ip6, &u);
 	return encapsulate(ctx, cfg, &w->to, &in);
 }
 

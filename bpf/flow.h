@@ -3,7 +3,7 @@
 #ifndef OVL_FLOW_H
 #define OVL_FLOW_H
 
-#include "parse.h"
+#include "upper.h"
 
 static __always_inline __u32 fold(__u64 h)
 {
@@ -34,19 +34,25 @@ static __always_inline __u32 flow_hash4(struct __sk_buff *ctx, const struct iphd
 	return fold(h);
 }
 
-static __always_inline __u32 flow_hash6(struct __sk_buff *ctx, const struct ipv6hdr *ip6)
+static __always_inline __u32 flow_hash6(struct __sk_buff *ctx, const struct ipv6hdr *ip6,
+					const struct upper *u)
 {
 	const __u32 *w = (const void *)&ip6->saddr;
 	const void *l4 = ip6 + 1;
+	__be32 ports = 0;
 	__u64 h;
 
 	if (ctx->hash)
 		return ctx->hash;
 	h = (__u64)(w[0] ^ w[2] ^ w[5] ^ w[7]) << 32 | (w[1] ^ w[3] ^ w[4] ^ w[6]);
-	h = (__u64)fold(h) << 32 ^ w[3] ^ w[7] ^ ip6->nexthdr;
-	if ((ip6->nexthdr == IPPROTO_TCP || ip6->nexthdr == IPPROTO_UDP) &&
-	    l4 + 4 <= frame_end(ctx))
-		h ^= (__u64)addr4(l4) << 16;
+	h = (__u64)fold(h) << 32 ^ w[3] ^ w[7] ^ (u->fragment ? IPPROTO_FRAGMENT : u->proto);
+	if ((u->proto == IPPROTO_TCP || u->proto == IPPROTO_UDP) && !u->fragment) {
+		if (u->extended)
+			bpf_skb_load_bytes(ctx, u->offset, &ports, sizeof(ports));
+		else if (l4 + 4 <= frame_end(ctx))
+			ports = addr4(l4);
+		h ^= (__u64)ports << 16;
+	}
 	return fold(h);
 }
 

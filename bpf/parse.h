@@ -77,10 +77,14 @@ struct nd_option {
 
 #define OVL_ARP_REQUEST 1
 #define OVL_ARP_REPLY 2
+#define OVL_MLD_REPORT 131
+#define OVL_MLD_DONE 132
 #define OVL_ND_RS 133
-#define OVL_ND_REDIRECT 137
+#define OVL_ND_RA 134
 #define OVL_ND_NS 135
 #define OVL_ND_NA 136
+#define OVL_ND_REDIRECT 137
+#define OVL_MLD2_REPORT 143
 #define OVL_ND_OPT_SLLA 1
 #define OVL_ND_OPT_TLLA 2
 

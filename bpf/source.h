@@ -37,39 +37,31 @@ static __always_inline int check_arp(const struct sender *s, const struct arp_fr
 	__be32 spa = addr4(arp->spa);
 
 	if (arp->hrd != bpf_htons(1) || arp->pro != bpf_htons(ETH_P_IP) || arp->hln != ETH_ALEN ||
-	    arp->pln != 4)
+	    arp->pln != 4 ||
+	    (arp->op != bpf_htons(OVL_ARP_REQUEST) && arp->op != bpf_htons(OVL_ARP_REPLY)))
 		return OVL_DROP_INNER_MALFORMED;
 	if (!same_mac(arp->sha, s->mac))
 		return OVL_DROP_SOURCE_ARP;
 	/* RFC 5227: a probe has no sender address yet. */
-	if (spa && !owns4(s->vni, s->mac, s->addr4, spa))
+	if ((spa || arp->op == bpf_htons(OVL_ARP_REPLY)) && !owns4(s->vni, s->mac, s->addr4, spa))
 		return OVL_DROP_SOURCE_ARP;
 	return 0;
 }
 
-/* check_ip6 lets the unspecified address through for a neighbour solicitation
- * only: that is duplicate-address detection (RFC 4862 section 5.4.2).
+/* check_ip6 is about the header. Whether the sender has the address is asked
+ * apart: duplicate-address detection has none yet.
  */
-static __always_inline int check_ip6(const struct sender *s, const struct ipv6hdr *ip6,
-				     bool solicitation)
+static __always_inline int check_ip6(const struct ipv6hdr *ip6, __u32 avail)
 {
-	if (ip6->version != 6)
+	/* A GSO packet whose length 16 bits cannot say has zero there. */
+	if (ip6->version != 6 || bpf_ntohs(ip6->payload_len) + sizeof(*ip6) > avail)
 		return OVL_DROP_INNER_MALFORMED;
-	if (solicitation && unspecified6((const __u8 *)&ip6->saddr))
-		return 0;
-	if (!owns6(s->vni, s->mac, s->addr6, (const __u8 *)&ip6->saddr))
-		return OVL_DROP_SOURCE_IP;
 	return 0;
 }
 
-/* check_nd_option wants the link-layer address option that follows, if there
- * is one, to name the sender.
- */
-static __always_inline int check_nd_option(const struct sender *s, const struct nd_option *opt)
+static __always_inline bool sends_from6(const struct sender *s, const void *addr)
 {
-	if (opt->type != OVL_ND_OPT_SLLA && opt->type != OVL_ND_OPT_TLLA)
-		return 0;
-	return opt->len == 1 && same_mac(opt->mac, s->mac) ? 0 : OVL_DROP_SOURCE_ARP;
+	return owns6(s->vni, s->mac, s->addr6, addr);
 }
 
 #endif

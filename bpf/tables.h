@@ -44,6 +44,19 @@ static __always_inline bool unspecified6(const __u8 *addr)
 	return !(w[0] | w[1] | w[2] | w[3]);
 }
 
+static __always_inline bool group6(const __u8 *addr)
+{
+	return addr[0] == 0xff;
+}
+
+/* solicited_node recognises ff02::1:ff00:0/104 (RFC 4291 section 2.7.1). */
+static __always_inline bool solicited_node(const __u8 *addr)
+{
+	const __be32 *w = (const __be32 *)addr;
+
+	return w[0] == bpf_htonl(0xff020000) && !w[1] && w[2] == bpf_htonl(1) && addr[12] == 0xff;
+}
+
 /* owns4 and owns6 say whether an address is that of the endpoint with this MAC;
  * first is the endpoint's first address, which spares the look-up.
  */

@@ -14,8 +14,8 @@ struct inner {
 	__u32 vni;
 	__u32 hash; /* of the inner flow */
 	__u16 mtu; /* of the network */
+	__u16 l3l4_len; /* length of a GSO packet's IP and transport headers */
 	__u8 ecn;
-	__u8 l3l4_len; /* length of a GSO packet's IP and transport headers */
 };
 
 /* packet_len returns the length of the IP packet as the underlay will see it:
@@ -297,6 +297,31 @@ static __always_inline long strip(struct __sk_buff *ctx, __be16 inner_proto)
 	return rc;
 }
 
+/* set_ect1 makes ECT(1) of ECT(0) in the IP header of a frame: the weakest sign
+ * of congestion (RFC 6040 section 4.2). False: the header could not be written.
+ */
+static __always_inline bool set_ect1(struct __sk_buff *ctx, __be16 proto)
+{
+	__u8 head[2];
+
+	if (bpf_skb_load_bytes(ctx, ETH_HLEN, head, sizeof(head)))
+		return false;
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		if ((head[1] >> 4 & OVL_ECN_MASK) != OVL_ECN_ECT0)
+			return true;
+		head[1] ^= OVL_ECN_MASK << 4;
+		return !bpf_skb_store_bytes(ctx, ETH_HLEN, head, sizeof(head),
+					    BPF_F_RECOMPUTE_CSUM);
+	}
+	if ((head[1] & OVL_ECN_MASK) != OVL_ECN_ECT0)
+		return true;
+	head[1] ^= OVL_ECN_MASK;
+	/* The sum over header and checksum stays what it was. */
+	return !bpf_l3_csum_replace(ctx, ETH_HLEN + offsetof(struct iphdr, check),
+				    bpf_htons(OVL_ECN_ECT0), bpf_htons(OVL_ECN_ECT1), 2) &&
+	       !bpf_skb_store_bytes(ctx, ETH_HLEN, head, sizeof(head), 0);
+}
+
 /* reframe gives what strip has left its own Ethernet header, and takes the
  * outer ECN over (RFC 6040 section 4.2). Returns 0 or the reason to drop.
  */
@@ -308,9 +333,11 @@ static __always_inline int reframe(struct __sk_buff *ctx, const struct ethhdr *i
 	if (!eth)
 		return OVL_DROP_ENCAP;
 	copy_eth(eth, inner);
-	if ((outer_tos & OVL_ECN_MASK) == OVL_ECN_CE && !bpf_skb_ecn_set_ce(ctx))
-		return OVL_DROP_ECN;
-	return 0;
+	if (!(outer_tos & OVL_ECN_ECT1)) /* nor OVL_ECN_CE, which has this bit too */
+		return 0;
+	if ((outer_tos & OVL_ECN_MASK) == OVL_ECN_CE)
+		return bpf_skb_ecn_set_ce(ctx) ? 0 : OVL_DROP_ECN;
+	return set_ect1(ctx, inner->h_proto) ? 0 : OVL_DROP_ENCAP;
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include "flood.h"
 #include "source.h"
 #include "tunnel.h"
+#include "upper.h"
 #include "ways.h"
 
 /* What the outer IP header says of a packet to our VTEP. */
@@ -100,23 +101,45 @@ static __always_inline int inner6(struct __sk_buff *ctx, const struct sender *s,
 	const __u32 start = ETH_HLEN + encap_len();
 	void *data = frame(ctx, start + sizeof(struct ipv6hdr));
 	struct ipv6hdr *ip6 = data + start;
+	int reason;
 
 	if (!data)
 		return OVL_DROP_TRUNCATED;
 	*proto = ip6->nexthdr;
+	reason = check_ip6(ip6, ctx->len - start);
+	if (reason)
+		return reason;
+	/* from_vxlan looks behind extension headers and into neighbour discovery. */
+	if (is_extension(*proto))
+		return -1;
 	if (*proto == IPPROTO_ICMPV6) {
 		__u8 *type;
 
-		/* from_vxlan looks into neighbour discovery, and drops what ends here. */
 		data = frame(ctx, start + sizeof(*ip6) + sizeof(*type));
 		if (!data)
-			return -1;
+			return OVL_DROP_TRUNCATED;
 		ip6 = data + start;
 		type = (void *)(ip6 + 1);
 		if (*type >= OVL_ND_RS && *type <= OVL_ND_REDIRECT)
 			return -1;
 	}
-	return check_ip6(s, ip6, false);
+	return sends_from6(s, &ip6->saddr) ? 0 : OVL_DROP_SOURCE_IP;
+}
+
+/* pass leaves a packet to the stack, which takes it to the vxlan device. That
+ * one drops what RFC 6040 forbids without telling us.
+ */
+static __always_inline int pass(struct __sk_buff *ctx, __u8 outer_tos, __be16 inner_proto)
+{
+	const __u32 start = ETH_HLEN + encap_len();
+	__u8 ip[2], ecn;
+
+	if ((outer_tos & OVL_ECN_MASK) != OVL_ECN_CE ||
+	    (inner_proto != bpf_htons(ETH_P_IP) && inner_proto != bpf_htons(ETH_P_IPV6)) ||
+	    bpf_skb_load_bytes(ctx, start, ip, sizeof(ip)))
+		return TC_ACT_UNSPEC;
+	ecn = inner_proto == bpf_htons(ETH_P_IP) ? ip[1] : ip[1] >> 4;
+	return ecn & OVL_ECN_MASK ? TC_ACT_UNSPEC : drop(ctx, OVL_DROP_ECN);
 }
 
 /* underlay looks at every packet that the underlay's device receives. */
@@ -178,7 +201,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	if ((h->inner.h_proto != bpf_htons(ETH_P_IP) &&
 	     h->inner.h_proto != bpf_htons(ETH_P_IPV6)) ||
 	    h->udp.check)
-		return TC_ACT_UNSPEC;
+		return pass(ctx, o.tos, h->inner.h_proto);
 
 	copy_eth(&inner_eth, &h->inner);
 	s = (struct sender){
@@ -192,7 +215,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	else
 		reason = inner6(ctx, &s, &proto);
 	if (reason < 0)
-		return TC_ACT_UNSPEC;
+		return pass(ctx, o.tos, inner_eth.h_proto);
 	if (reason)
 		return drop(ctx, inner_reason(reason));
 	/* from_vxlan makes the copies. */
@@ -205,10 +228,10 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	 * stack sets it right.
 	 */
 	if ((way->to.flags & OVL_PORT_TAP) || (ctx->gso_size && proto != IPPROTO_TCP))
-		return TC_ACT_UNSPEC;
+		return pass(ctx, o.tos, inner_eth.h_proto);
 
 	if (strip(ctx, inner_eth.h_proto))
-		return TC_ACT_UNSPEC;
+		return pass(ctx, o.tos, inner_eth.h_proto);
 	reason = reframe(ctx, &inner_eth, o.tos);
 	if (reason)
 		return drop(ctx, reason);

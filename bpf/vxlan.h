@@ -8,6 +8,7 @@
 
 #include "deliver.h"
 #include "flood.h"
+#include "nd.h"
 #include "source.h"
 #include "tunnel.h"
 #include "underlay.h"
@@ -64,34 +65,30 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		if (*reason)
 			return NULL;
 	} else if (proto == bpf_htons(ETH_P_IPV6)) {
-		struct nd_frame *nd;
+		struct upper u = { .offset = ETH_HLEN + sizeof(struct ipv6hdr) };
 		struct ipv6hdr *ip6;
-		bool solicitation;
-		__u8 type = 0;
 
-		bpf_skb_load_bytes(ctx, ETH_HLEN + sizeof(*ip6), &type, sizeof(type));
 		eth = frame(ctx, sizeof(*eth) + sizeof(*ip6));
 		if (!eth)
 			return NULL;
 		ip6 = (void *)(eth + 1);
-		neighbour = ip6->nexthdr == IPPROTO_ICMPV6 && type >= OVL_ND_RS &&
-			    type <= OVL_ND_REDIRECT;
-		solicitation = neighbour && type == OVL_ND_NS;
-		*reason = check_ip6(s, ip6, solicitation);
+		u.proto = ip6->nexthdr;
+		*reason = check_ip6(ip6, ctx->len - ETH_HLEN);
+		if (!*reason)
+			*reason = inspect6(ctx, s, &u);
 		if (*reason)
 			return NULL;
-		if (solicitation && is_group(dst)) {
-			*reason = OVL_DROP_TRUNCATED;
-			nd = frame(ctx, sizeof(*nd));
-			if (!nd)
-				return NULL;
+		neighbour = u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NA;
+		if (u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NS && is_group(dst)) {
+			struct nd_frame *nd = frame(ctx, sizeof(*nd));
+
 			*reason = OVL_DROP_UNKNOWN_NEIGHBOUR;
-			if (!owner6(s->vni, nd->target, dst))
+			if (!nd || !owner6(s->vni, nd->target, dst))
 				return NULL;
 		}
 	}
 
-	/* What is left of neighbour discovery is for nobody: it never floods. */
+	/* Nobody needs an advertisement that nobody asked for: it never floods. */
 	if (is_group(dst)) {
 		*reason = neighbour || !carries_multicast(s->vni) ? OVL_DROP_MULTICAST : 0;
 		return NULL;

@@ -31,8 +31,9 @@ const (
 	DropNoRoute
 	// DropEncap: the kernel could not add or remove the tunnel headers.
 	DropEncap
-	// DropRogueRouter: an endpoint sent a router advertisement or a redirect
-	// (RFC 6105): routers of a network are not its endpoints' to name.
+	// DropRogueRouter: an endpoint, here or behind a VTEP, sent a router
+	// advertisement or a redirect (RFC 6105): routers of a network are not its
+	// endpoints' to name.
 	DropRogueRouter
 )
 
@@ -50,7 +51,8 @@ const (
 	// DropInnerSource: the inner source MAC or address does not belong to the
 	// VTEP that sent it.
 	DropInnerSource
-	// DropInnerMalformed: the inner IP header contradicts the frame.
+	// DropInnerMalformed: an inner header contradicts the frame, or an ARP or ND
+	// message its RFC. Endpoints' frames may be, too.
 	DropInnerMalformed
 	// DropNotLocal: the inner destination is not an endpoint on this host.
 	DropNotLocal

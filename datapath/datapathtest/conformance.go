@@ -113,6 +113,8 @@ func groups() []group {
 		{"forward", forwardCases},
 		{"source", sourceCases},
 		{"multicast", multicastCases},
+		{"neighbours", neighbourCases},
+		{"IPv6", ipv6Cases},
 	}
 }
 

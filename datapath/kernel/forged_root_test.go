@@ -89,7 +89,7 @@ func (f *forgedBed) fromEndpoint() []forgery {
 		{"solicitation with another's link address", dt.Solicitation(a6, b6.Addr, otherMAC.MAC), datapath.DropSourceARP},
 		{"solicitation from B's IPv6", dt.Solicitation(asB6, b6.Addr, a.MAC), datapath.DropSourceIP},
 		{"solicitation for nobody", dt.Solicitation(a6, netip.MustParseAddr("fd00::99"), a.MAC), datapath.DropUnknownNeighbour},
-		{"duplicate-address detection", dt.Solicitation(dt.Party{MAC: a.MAC, Addr: netip.IPv6Unspecified()}, a6.Addr, a.MAC), datapath.DropMulticast},
+		{"duplicate-address detection", dt.Solicit(dt.Party{MAC: a.MAC, Addr: netip.IPv6Unspecified()}, dt.SolicitedNode(a6.Addr), a6.Addr), datapath.DropMulticast},
 		{"unknown MAC", dt.UDP4(a, unknown, "x"), datapath.DropUnknownDestination},
 		{"to itself", dt.UDP4(a, a, "x"), datapath.DropUnknownDestination},
 		{"multicast", dt.UDP4(a, multicast, "x"), datapath.DropMulticast},
