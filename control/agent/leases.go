@@ -66,7 +66,7 @@ func addressError(t *reconcile.Tables, n store.Network, err error) error {
 			n.Name, ipam.ErrTaken, cmp.Or(taken.Name, taken.Endpoint), nodeName(t, taken.Node), taken.Addr)
 	case is(ipam.ErrGateway, ipam.ErrAux):
 		code = api.CodeTaken
-	case is(ipam.ErrOutside, ipam.ErrReserved, ipam.ErrFamily):
+	case is(ipam.ErrOutside, ipam.ErrReserved, ipam.ErrFamily, ipam.ErrMany):
 		code = api.CodeInvalid
 	case is(ipam.ErrExhausted):
 		code = api.CodeExhausted

@@ -83,7 +83,7 @@ func TestAllocate(t *testing.T) {
 		{name: "broadcast", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.0.255")}, err: ipam.ErrReserved, text: "broadcast address"},
 		{name: "IPv6 anycast", subnets: []ipam.Subnet{six}, req: ipam.Request{Wanted: addrs("fd00::")}, err: ipam.ErrReserved, text: "anycast"},
 		{name: "last of IPv6", subnets: []ipam.Subnet{six}, req: ipam.Request{Wanted: addrs("fd00::ffff:ffff:ffff:ffff")}, want: "fd00::ffff:ffff:ffff:ffff/64"},
-		{name: "two of one subnet", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.0.3", "10.0.0.4")}, err: ipam.ErrFamily},
+		{name: "two of one subnet", subnets: []ipam.Subnet{full}, req: ipam.Request{Wanted: addrs("10.0.0.3", "10.0.0.4")}, err: ipam.ErrMany, text: "of 10.0.0.0/24"},
 		{name: "full", subnets: []ipam.Subnet{subnet("10.0.0.0/30")}, err: ipam.ErrExhausted, text: "10.0.0.0/30"},
 		{name: "single address", subnets: []ipam.Subnet{subnet("10.0.0.2/32")}, err: ipam.ErrExhausted},
 		{name: "two addresses", subnets: []ipam.Subnet{subnet("10.0.8.0/31")}, want: "10.0.8.1/31"},

@@ -163,7 +163,7 @@ func (t *table) want(subnets []Subnet, req Request) ([]netip.Prefix, error) {
 		}
 		s := subnets[i]
 		if slices.ContainsFunc(addrs, func(p netip.Prefix) bool { return p.Masked() == s.Prefix }) {
-			return nil, fmt.Errorf("%w: more than one address of %s is asked for", ErrFamily, s.Prefix)
+			return nil, fmt.Errorf("%w: more than one of %s is asked for", ErrMany, s.Prefix)
 		}
 		if err := s.reserved(w); err != nil {
 			return nil, err

@@ -16,8 +16,10 @@ var (
 	ErrReserved  = errors.New("address is reserved")
 	ErrExhausted = errors.New("no address left")
 	// ErrFamily: an address family was asked for of which the network has no
-	// subnet, or two addresses that one endpoint cannot have.
+	// subnet.
 	ErrFamily = errors.New("address family not available")
+	// ErrMany: two addresses of one subnet were asked for.
+	ErrMany = errors.New("too many addresses")
 	// ErrLeased: the endpoint has a lease of other addresses than it asks for.
 	ErrLeased = errors.New("endpoint has other addresses")
 	// ErrSubnet: a subnet's description contradicts itself.
