@@ -41,15 +41,14 @@ static __always_inline __u32 encap_len(void)
 	return outer_ip_len() + OVL_TUNNEL_HLEN;
 }
 
+/* ip_checksum is zero for a header whose checksum is right. */
 static __always_inline __sum16 ip_checksum(const struct iphdr *ip)
 {
-	const __u16 *w = (const __u16 *)ip;
-	__u32 sum = 0;
-	int i;
+	const __u32 *w = (const __u32 *)ip;
+	__u64 sum = (__u64)w[0] + w[1] + w[2] + w[3] + w[4];
 
-#pragma unroll
-	for (i = 0; i < 10; i++)
-		sum += w[i];
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ~sum;

@@ -22,7 +22,7 @@ struct outer {
 };
 
 /* outer4 and outer6 read the outer header on an underlay of that family. False:
- * it is not UDP to our VTEP, or not all of it.
+ * it is not UDP to our VTEP, or not all of it, or damaged: the stack's.
  */
 static __always_inline bool outer4(struct __sk_buff *ctx, const struct config *cfg, struct outer *o)
 {
@@ -36,8 +36,8 @@ static __always_inline bool outer4(struct __sk_buff *ctx, const struct config *c
 	if (!eth)
 		return false;
 	ip = (void *)(eth + 1);
-	if (ip->daddr != mapped4(cfg->vtep) || ip->protocol != IPPROTO_UDP || ip->ihl != 5 ||
-	    (ip->frag_off & bpf_htons(OVL_IP_FRAG)))
+	if (ip->daddr != mapped4(cfg->vtep) || ip->protocol != IPPROTO_UDP || ip->version != 4 ||
+	    ip->ihl != 5 || (ip->frag_off & bpf_htons(OVL_IP_FRAG)) || ip_checksum(ip))
 		return false;
 	len = bpf_ntohs(ip->tot_len);
 	*o = (struct outer){
@@ -61,6 +61,8 @@ static __always_inline bool outer6(struct __sk_buff *ctx, const struct config *c
 		return false;
 	ip6 = (void *)(eth + 1);
 	if (!same_words(&ip6->daddr, cfg->vtep, 4) || ip6->nexthdr != IPPROTO_UDP)
+		return false;
+	if (ip6->version != 6)
 		return false;
 	*o = (struct outer){
 		.payload = bpf_ntohs(ip6->payload_len),
@@ -152,18 +154,18 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	struct tunnel_hdr *h;
 	struct sender s;
 	struct outer o;
-	__u32 vni;
+	__u32 vni, udp_len, end = ctx->len;
 	int reason;
 	__u8 proto;
 	void *data;
 
-	if (!cfg || ctx->vlan_present)
+	if (!cfg || ctx->vlan_present || ctx->pkt_type != PACKET_HOST)
 		return TC_ACT_UNSPEC;
 	if (underlay6 ? !outer6(ctx, cfg, &o) : !outer4(ctx, cfg, &o))
 		return TC_ACT_UNSPEC;
 
-	/* From here on it is UDP to the VTEP. The frame may be padded: what
-	 * counts is what IP says. GSO packets are as long as they are.
+	/* From here on it is UDP to the VTEP. GSO packets are as long as they
+	 * are, the lengths of others agree.
 	 */
 	if (!ctx->gso_size && o.payload < sizeof(struct udphdr))
 		return drop(ctx, OVL_DROP_TRUNCATED);
@@ -173,8 +175,12 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	h = data + udp_start;
 	if (h->udp.dest != bpf_htons(cfg->vxlan_port))
 		return TC_ACT_UNSPEC;
-	if (!ctx->gso_size && o.payload < sizeof(*h))
-		return drop(ctx, OVL_DROP_TRUNCATED);
+	if (!ctx->gso_size) {
+		udp_len = bpf_ntohs(h->udp.len);
+		if (udp_len < sizeof(*h) || udp_len > o.payload || ctx->len < udp_start + o.payload)
+			return drop(ctx, OVL_DROP_TRUNCATED);
+		end = udp_start + udp_len;
+	}
 	data = frame(ctx, udp_start + sizeof(*h));
 	if (!data)
 		return drop(ctx, OVL_DROP_TRUNCATED);
@@ -192,15 +198,18 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 
 	/* Not for the fast path: the stack takes it to the vxlan device, and
 	 * from there it comes to from_vxlan. A checksum in the outer header is
-	 * the stack's to verify. The vxlan device drops an inner IPv6 header that
-	 * is cut short without telling us.
+	 * the stack's to verify, and what follows the UDP packet (padding, or the
+	 * options of RFC 9868) its to cut off. The vxlan device drops an inner IP
+	 * header that is cut short without telling us.
 	 */
-	if (h->inner.h_proto == bpf_htons(ETH_P_IPV6) &&
-	    ctx->len < udp_start + sizeof(*h) + sizeof(struct ipv6hdr))
+	if ((h->inner.h_proto == bpf_htons(ETH_P_IPV6) &&
+	     end < udp_start + sizeof(*h) + sizeof(struct ipv6hdr)) ||
+	    (h->inner.h_proto == bpf_htons(ETH_P_IP) &&
+	     end < udp_start + sizeof(*h) + sizeof(struct iphdr)))
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	if ((h->inner.h_proto != bpf_htons(ETH_P_IP) &&
 	     h->inner.h_proto != bpf_htons(ETH_P_IPV6)) ||
-	    h->udp.check)
+	    h->udp.check || end != ctx->len)
 		return pass(ctx, o.tos, h->inner.h_proto);
 
 	copy_eth(&inner_eth, &h->inner);
@@ -220,7 +229,8 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 		return drop(ctx, inner_reason(reason));
 	/* from_vxlan makes the copies. */
 	if (is_group(inner_eth.h_dest))
-		return carries_multicast(vni) ? TC_ACT_UNSPEC : drop(ctx, OVL_DROP_MULTICAST);
+		return carries_multicast(vni) ? pass(ctx, o.tos, inner_eth.h_proto)
+					      : drop(ctx, OVL_DROP_MULTICAST);
 	if (!way->to.ifindex)
 		return drop(ctx, OVL_DROP_NOT_LOCAL);
 	/* A TAP segments and checksums for its reader, and a socket cuts UDP

@@ -58,14 +58,17 @@ type Setup struct {
 // Step is frames that go in, and all that must come of them. Frames that come
 // out at one place come in this order.
 //
-// Frames are compared byte by byte, but for what a sender of tunnel packets
-// may choose: of those that come out at the Underlay, the outer source port need
-// only be one of 32768 to 60999, and the same for every packet of a flow; an
-// IPv4 ID and an IPv6 flow label may be anything.
+// Frames are compared byte by byte, but for what the sender of a packet may
+// choose: of those that come out at the Underlay, an IPv4 ID and an IPv6 flow
+// label may be anything, and the source port of a tunnel packet need only be
+// one of 32768 to 60999, and the same for every packet of a flow.
 type Step struct {
 	In    []Frame
 	Out   []Frame
 	Drops []datapath.DropReason
+	// OrStack says that the host's own stack may drop what goes in, before
+	// the datapath sees it. Then nothing need be counted.
+	OrStack bool
 	// Check, if there is one, looks at the counters from before and after the
 	// step. It is asked again for a while until it returns nil.
 	Check func(before, after datapath.Stats) error
@@ -115,6 +118,13 @@ func groups() []group {
 		{"multicast", multicastCases},
 		{"neighbours", neighbourCases},
 		{"IPv6", ipv6Cases},
+		{"tunnel", tunnelCases},
+		{"truncated", truncatedCases},
+		{"isolation", isolationCases},
+		{"untouched", untouchedCases},
+		{"ecn", ecnCases},
+		{"fragments", fragmentCases},
+		{"tags", tagCases},
 	}
 }
 

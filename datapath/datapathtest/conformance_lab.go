@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/link"
@@ -26,6 +27,7 @@ type lab struct {
 	flows    map[string]uint16 // outer source port by inner flow
 	sentinel uint32            // the last one's number
 	buf      []byte
+	patience time.Duration
 }
 
 // labTB lets a test build a lab that lives as long as another one.
@@ -47,7 +49,7 @@ func newLab(t, owner *testing.T, open Opener, f Family, setup Setup) *lab {
 	space := linktest.New(tb, linktest.Options{Hosts: 2, MTU: setup.MTU})
 	l := &lab{
 		site: newSite(f), host: space.Hosts[0].Namespace,
-		by: map[Place]*wire{}, flows: map[string]uint16{}, buf: make([]byte, maxFrame),
+		by: map[Place]*wire{}, flows: map[string]uint16{}, buf: make([]byte, maxFrame), patience: patience,
 	}
 	tb.Cleanup(func() {
 		for _, w := range l.wires {

@@ -147,6 +147,19 @@ func (s *Site) State() datapath.State {
 	return st
 }
 
+// port is where an endpoint of this host is in Red.
+func (s *Site) port(e Endpoint) Place {
+	switch e {
+	case s.A:
+		return RedA
+	case s.B:
+		return RedB
+	case s.TAP:
+		return RedTAP
+	}
+	panic(fmt.Sprintf("datapathtest: endpoint %s is not on this host", e.MAC))
+}
+
 // Network returns a State's network, for a case to change.
 func Network(s *datapath.State, vni encap.VNI) *datapath.Network {
 	for i := range s.Networks {
@@ -166,6 +179,12 @@ func (s *Site) To(host Party, vni encap.VNI, inner []byte) Frame {
 // From is the tunnel packet with which another host sends a frame to this one.
 func (s *Site) From(host Party, vni encap.VNI, inner []byte) Frame {
 	return Frame{Underlay, VXLAN(host, s.Here, vni, inner)}
+}
+
+// named is a frame with what to call it.
+type named struct {
+	name  string
+	frame []byte
 }
 
 // passes is a case of one step, in which a frame comes out.

@@ -3,6 +3,7 @@ package datapathtest
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
@@ -16,41 +17,57 @@ const (
 	maxSourcePort = 60999
 )
 
-// tunnelPacket finds the headers of a frame that is UDP, of either family:
-// where the IP and the UDP header begin. False for other frames.
-func tunnelPacket(frame []byte) (ip, udp int, ok bool) {
-	const eth, ip4, ip6, udpLen, protocolUDP = 14, 20, 40, 8, 17
-	if len(frame) < eth+ip4+udpLen {
+// ipHeader finds the IP header of a frame without tags, and where it ends if it
+// has no options. False for other frames.
+func ipHeader(frame []byte) (start, end int, ok bool) {
+	const eth, ip4, ip6 = 14, 20, 40
+	if len(frame) < eth {
 		return 0, 0, false
 	}
-	switch {
-	case binary.BigEndian.Uint16(frame[12:]) == uint16(layers.EthernetTypeIPv4) && frame[eth+9] == protocolUDP:
-		ip, udp = eth, eth+ip4
-	case binary.BigEndian.Uint16(frame[12:]) == uint16(layers.EthernetTypeIPv6) && frame[eth+6] == protocolUDP:
-		ip, udp = eth, eth+ip6
-	default:
-		return 0, 0, false
+	switch layers.EthernetType(binary.BigEndian.Uint16(frame[12:])) {
+	case layers.EthernetTypeIPv4:
+		return eth, eth + ip4, len(frame) >= eth+ip4
+	case layers.EthernetTypeIPv6:
+		return eth, eth + ip6, len(frame) >= eth+ip6
 	}
-	return ip, udp, len(frame) >= udp+udpLen && binary.BigEndian.Uint16(frame[udp+2:]) == vxlanPort
+	return 0, 0, false
 }
 
-// masked returns a tunnel packet with its sender's choices taken out: the
-// source port, an IPv4 ID and the checksum over it if that is right, an IPv6
-// flow label. Other frames it returns as they are.
+// tunnelPacket finds the UDP header of a frame to the tunnel's port. False for
+// other frames.
+func tunnelPacket(frame []byte) (udp int, ok bool) {
+	start, end, ok := ipHeader(frame)
+	if !ok || len(frame) < end+8 {
+		return 0, false
+	}
+	protocol := frame[start+9]
+	if isIPv6(frame, start) {
+		protocol = frame[start+6]
+	}
+	isUDP := layers.IPProtocol(protocol) == layers.IPProtocolUDP
+	return end, isUDP && binary.BigEndian.Uint16(frame[end+2:]) == vxlanPort
+}
+
+// masked returns a frame of the underlay with its sender's choices taken out: an
+// IPv4 ID and the checksum over it if that is right, an IPv6 flow label, and the
+// source port of a tunnel packet.
 func masked(frame []byte) []byte {
-	ip, udp, ok := tunnelPacket(frame)
+	start, end, ok := ipHeader(frame)
 	if !ok {
 		return frame
 	}
-	out := Patch(frame, udp, 0, 0)
-	if udp-ip == 20 {
-		if checksum(out[ip:udp]) == 0 {
-			copy(out[ip+10:], []byte{0, 0})
-		}
-		copy(out[ip+4:], []byte{0, 0})
+	out := slices.Clone(frame)
+	if isIPv6(out, start) {
+		out[start+1] &= 0xf0
+		copy(out[start+2:], []byte{0, 0})
 	} else {
-		out[ip+1] &= 0xf0
-		copy(out[ip+2:], []byte{0, 0})
+		if checksum(out[start:end]) == 0 {
+			copy(out[start+10:], []byte{0, 0})
+		}
+		copy(out[start+4:], []byte{0, 0})
+	}
+	if udp, ok := tunnelPacket(out); ok {
+		copy(out[udp:], []byte{0, 0})
 	}
 	return out
 }
@@ -58,7 +75,7 @@ func masked(frame []byte) []byte {
 // checkFlow wants the source port of a tunnel packet to be in its range, and
 // to be that of all other packets of the inner flow.
 func (l *lab) checkFlow(frame []byte) error {
-	_, udp, ok := tunnelPacket(frame)
+	udp, ok := tunnelPacket(frame)
 	if !ok {
 		return nil
 	}
@@ -88,5 +105,7 @@ func flowOf(frame []byte) string {
 	if net == nil || transport == nil {
 		return ""
 	}
-	return fmt.Sprint(net.NetworkFlow(), transport.LayerType(), transport.TransportFlow())
+	const addresses = 12
+	tags := frame[addresses : len(frame)-len(net.LayerContents())-len(net.LayerPayload())]
+	return fmt.Sprintf("%x %s %s %s", tags, net.NetworkFlow(), transport.LayerType(), transport.TransportFlow())
 }

@@ -40,6 +40,19 @@ func UDP4(from, to Party, payload string) []byte {
 	return serialize(ethernet(from, to, layers.EthernetTypeIPv4), ip, udp, gopacket.Payload(payload))
 }
 
+// TCP returns a frame of a TCP segment, over IPv4 or IPv6 as the parties have it.
+func TCP(from, to Party, payload string) []byte {
+	tcp := &layers.TCP{SrcPort: 1111, DstPort: 2222, Seq: 1, Ack: 1, ACK: true, PSH: true, Window: 1000}
+	if from.Addr.Is6() {
+		ip := ipv6(from, to, layers.IPProtocolTCP)
+		must(tcp.SetNetworkLayerForChecksum(ip))
+		return serialize(ethernet(from, to, layers.EthernetTypeIPv6), ip, tcp, gopacket.Payload(payload))
+	}
+	ip := ipv4(from, to, layers.IPProtocolTCP)
+	must(tcp.SetNetworkLayerForChecksum(ip))
+	return serialize(ethernet(from, to, layers.EthernetTypeIPv4), ip, tcp, gopacket.Payload(payload))
+}
+
 // ARPRequest returns a broadcast request for an address.
 func ARPRequest(from Party, target netip.Addr) []byte {
 	return arp(from, Party{MAC: broadcast, Addr: target}, layers.ARPRequest)
@@ -48,14 +61,34 @@ func ARPRequest(from Party, target netip.Addr) []byte {
 // ARPReply returns what an endpoint answers to a request.
 func ARPReply(from, to Party) []byte { return arp(from, to, layers.ARPReply) }
 
-// ICMP6 returns a frame of an ICMPv6 message that is no neighbour discovery.
-func ICMP6(from, to Party) []byte {
+// ICMP4Echo returns a frame of a ping over IPv4, or of the answer to it.
+func ICMP4Echo(from, to Party, reply bool) []byte {
+	kind := uint8(layers.ICMPv4TypeEchoRequest)
+	if reply {
+		kind = layers.ICMPv4TypeEchoReply
+	}
+	return serialize(ethernet(from, to, layers.EthernetTypeIPv4), ipv4(from, to, layers.IPProtocolICMPv4),
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(kind, 0), Id: 1, Seq: 1}, gopacket.Payload(pingPayload))
+}
+
+// ICMP6Echo returns a frame of a ping over IPv6, or of the answer to it.
+func ICMP6Echo(from, to Party, reply bool) []byte {
+	kind := uint8(layers.ICMPv6TypeEchoRequest)
+	if reply {
+		kind = layers.ICMPv6TypeEchoReply
+	}
 	ip := ipv6(from, to, layers.IPProtocolICMPv6)
-	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)}
+	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}
 	must(icmp.SetNetworkLayerForChecksum(ip))
 	return serialize(ethernet(from, to, layers.EthernetTypeIPv6), ip, icmp,
-		&layers.ICMPv6Echo{Identifier: 1, SeqNumber: 1}, gopacket.Payload("ping"))
+		&layers.ICMPv6Echo{Identifier: 1, SeqNumber: 1}, gopacket.Payload(pingPayload))
 }
+
+// pingPayload fills an Ethernet frame, so that none is padded.
+const pingPayload = "ping, ping, ping, ping"
+
+// ICMP6 returns a frame of an ICMPv6 message that is no neighbour discovery.
+func ICMP6(from, to Party) []byte { return ICMP6Echo(from, to, false) }
 
 // Solicitation returns a neighbour solicitation to the target's group that
 // names lladdr as the sender's (RFC 4861 section 4.3).
@@ -192,11 +225,14 @@ func serialize(l ...gopacket.SerializableLayer) []byte {
 	return b.Bytes()
 }
 
-// checksum is RFC 1071's over a header of even length.
+// checksum is RFC 1071's.
 func checksum(b []byte) uint16 {
 	var sum uint32
-	for i := 0; i < len(b); i += 2 {
+	for i := 0; i+1 < len(b); i += 2 {
 		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	if len(b)%2 == 1 {
+		sum += uint32(b[len(b)-1]) << 8
 	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff

@@ -397,7 +397,7 @@ func testProgramBudget(t *testing.T, o linktest.Options) {
 		budget  uint32
 	}{
 		{objs.FromEndpoint, 27500},
-		{objs.FromUnderlay, 2300},
+		{objs.FromUnderlay, 2800},
 		{objs.FromVxlan, 16000},
 	} {
 		info, err := c.program.Info()
