@@ -22,7 +22,9 @@ const (
 	// DropUnknownDestination: the destination MAC is not in the forwarding
 	// table. Unknown unicast is never flooded.
 	DropUnknownDestination
-	// DropMulticast: broadcast or multicast that the network does not carry.
+	// DropMulticast: broadcast or multicast that the network does not carry,
+	// or has nobody else to carry to; or a copy that it has no room for on
+	// its list. ARP and ND to a group that nobody can answer never flood.
 	DropMulticast
 	// DropTooBig: the packet does not fit the path MTU and may not be
 	// fragmented here.
