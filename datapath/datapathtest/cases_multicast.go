@@ -51,6 +51,18 @@ func behindTag(vlan uint16, frame []byte) []byte {
 	return append(out, frame[addresses:]...)
 }
 
+// withTOS sets the type of service, or traffic class, of an IP packet.
+func withTOS(frame []byte, tos byte) []byte {
+	if IsIPv6(frame) {
+		return Patch(frame, 14, 0x60|tos>>4, tos<<4)
+	}
+	out := Patch(frame, 15, tos)
+	out[24], out[25] = 0, 0
+	sum := checksum(out[14:34])
+	out[24], out[25] = byte(sum>>8), byte(sum)
+	return out
+}
+
 // groupFrames are all kinds of frames that a network with multicast carries.
 func groupFrames() []struct {
 	name  string
@@ -83,6 +95,23 @@ func groupFrames() []struct {
 		{"IPv6 multicast", func(e Endpoint) []byte { return ICMP6(e.On6(), mdns6) }},
 		{"IPv6 multicast from a link-local address", func(e Endpoint) []byte {
 			return ICMP6(e.OnLinkLocal(), MulticastOf(netip.IPv6LinkLocalAllNodes()))
+		}},
+		{"IPv6 multicast datagram", func(e Endpoint) []byte { return UDP6(e.On6(), mdns6, "who is printer.local") }},
+		{"first fragment of IPv6 multicast", func(e Endpoint) []byte {
+			return Extend(UDP6(e.On6(), mdns6, "eight bytes, eight more"), FragmentHeader(0, true))
+		}},
+		// With a router alert (RFC 3376 section 4, RFC 3810 section 5).
+		{"IGMP report", func(e Endpoint) []byte {
+			ip := ipv4(e.On4(), MulticastOf(netip.AddrFrom4([4]byte{224, 0, 0, 22})), layers.IPProtocolIGMP)
+			ip.TTL, ip.TOS, ip.Options = 1, 0xc0, []layers.IPv4Option{{OptionType: 148, OptionLength: 4, OptionData: []byte{0, 0}}}
+			report := gopacket.Payload([]byte{0x22, 0, 0xf9, 0x02, 0, 0, 0, 1, 4, 0, 0, 0, 224, 0, 0, 251})
+			return serialize(ethernet(e.On4(), MulticastOf(netip.AddrFrom4([4]byte{224, 0, 0, 22})), layers.EthernetTypeIPv4), ip, report)
+		}},
+		{"MLD report", func(e Endpoint) []byte {
+			group := mdns6.Addr.As16()
+			body := append([]byte{0, 0, 0, 1, 4, 0, 0, 0}, group[:]...)
+			report := Message6(e.OnLinkLocal(), MulticastOf(netip.MustParseAddr("ff02::16")), typeMulticastReport2, body)
+			return Extend(report, Extension{extHopByHop, []byte{5, 2, 0, 0, 1, 0}})
 		}},
 		{"broadcast that is not IP", func(e Endpoint) []byte { return Ethernet(e.On4(), everybody, 0x88b5, "not IP") }},
 		{"multicast that is not IP", func(e Endpoint) []byte {
@@ -118,7 +147,16 @@ func multicastPasses(s *Site) []Case {
 	mdns := MulticastOf(netip.AddrFrom4([4]byte{224, 0, 0, 251}))
 	full := UDP4(s.A.On4(), mdns, string(make([]byte, s.MTU-28)))
 	long := UDP4(s.A.On4(), mdns, string(make([]byte, s.MTU-28+1)))
+	ecn := func(from Endpoint, tos byte) []byte { return withTOS(UDP4(from.On4(), mdns, "hello"), tos) }
+	marked, unaware := withTOS(s.From(s.Host2, Red, ecn(s.C, 2)).Bytes, 3), withTOS(s.From(s.Host2, Red, ecn(s.C, 0)).Bytes, 3)
+	var capable []Frame
+	for _, f := range toHosts(s, ecn(s.A, 2)) {
+		capable = append(capable, Frame{Underlay, withTOS(f.Bytes, 2)})
+	}
 	return append(cases,
+		multicast("with ECN", Frame{RedA, ecn(s.A, 2)}, append(at(ecn(s.A, 2), RedB, RedTAP), capable...)),
+		multicast("congestion mark goes inside every copy", Frame{Underlay, marked}, at(ecn(s.C, 3), RedA, RedB, RedTAP)),
+		multicast("congestion mark for who does not know it", Frame{Underlay, unaware}, nil, datapath.DropECN),
 		multicast("as long as the MTU", Frame{RedA, full}, append(at(full, RedB, RedTAP), toHosts(s, full)...)),
 		// The tunnel is what it does not fit; nobody is told (RFC 1122
 		// section 3.2.2, RFC 4443 section 2.4 e).
@@ -132,7 +170,7 @@ func multicastNever(s *Site) []Case {
 	a, c := s.A.On4(), s.C.On4()
 	a6, c6 := s.A.On6(), s.C.On6()
 	mdns, nodes := MulticastOf(netip.AddrFrom4([4]byte{224, 0, 0, 251})), MulticastOf(netip.IPv6LinkLocalAllNodes())
-	routers := MulticastOf(netip.IPv6LinkLocalAllRouters())
+	routers, ll := MulticastOf(netip.IPv6LinkLocalAllRouters()), s.A.OnLinkLocal()
 	toAll := func(frame []byte) []byte { return Patch(frame, 0, broadcast[:]...) }
 
 	return []Case{
@@ -142,10 +180,14 @@ func multicastNever(s *Site) []Case {
 		multicast("ARP reply to everybody", Frame{RedA, toAll(ARPReply(a, a))}, nil, datapath.DropMulticast),
 		multicast("ARP request from another host", s.From(s.Host2, Red, ARPRequest(c, s.A.V4)), at(ARPRequest(c, s.A.V4), RedA)),
 		multicast("ARP request from another host for nobody", s.From(s.Host2, Red, ARPRequest(c, s.Nobody.V4)), nil, datapath.DropUnknownNeighbour),
-		multicast("neighbour advertisement to everybody", Frame{RedA, advertisement(a6, nodes)}, nil, datapath.DropMulticast),
-		multicast("neighbour advertisement from another host to everybody", s.From(s.Host2, Red, advertisement(c6, nodes)), nil, datapath.DropMulticast),
-		multicast("router solicitation", Frame{RedA, routerSolicitation(a6, routers)}, nil, datapath.DropMulticast),
-		multicast("router solicitation from another host", s.From(s.Host2, Red, routerSolicitation(c6, routers)), nil, datapath.DropMulticast),
+		multicast("neighbour advertisement to everybody", Frame{RedA, Advertise(a6, nodes, ndOverride)}, nil, datapath.DropMulticast),
+		multicast("neighbour advertisement from another host to everybody", s.From(s.Host2, Red, Advertise(c6, nodes, ndOverride)), nil, datapath.DropMulticast),
+		multicast("router solicitation", Frame{RedA, Message6(a6, routers, typeRouterSolicitation, make([]byte, 4))}, nil, datapath.DropMulticast),
+		multicast("router solicitation from another host", s.From(s.Host2, Red, Message6(c6, routers, typeRouterSolicitation, make([]byte, 4))), nil, datapath.DropMulticast),
+
+		multicast("router advertisement", Frame{RedA, Message6(ll, nodes, typeRouterAdvertisement, make([]byte, 12))}, nil, datapath.DropRogueRouter),
+		multicast("router advertisement from another host",
+			s.From(s.Host2, Red, Message6(s.C.OnLinkLocal(), nodes, typeRouterAdvertisement, make([]byte, 12))), nil, datapath.DropRogueRouter),
 
 		multicast("with B's IPv4", Frame{RedA, UDP4(Party{s.A.MAC, s.B.V4}, mdns, "x")}, nil, datapath.DropSourceIP),
 		multicast("with B's IPv6", Frame{RedA, ICMP6(Party{s.A.MAC, s.B.V6}, nodes)}, nil, datapath.DropSourceIP),
@@ -247,28 +289,4 @@ func multicastCounters(s *Site) []Case {
 			{In: []Frame{{RedA, a}}, Out: sent, Check: counted(s.Host3, a, nil)},
 		}},
 	}
-}
-
-// advertisement is an unsolicited neighbour advertisement (RFC 4861 section
-// 7.2.6).
-func advertisement(from, to Party) []byte {
-	return discovery(from, to, layers.ICMPv6TypeNeighborAdvertisement, &layers.ICMPv6NeighborAdvertisement{
-		Flags: 0x20, TargetAddress: from.Addr.AsSlice(),
-		Options: layers.ICMPv6Options{{Type: layers.ICMPv6OptTargetAddress, Data: from.MAC[:]}},
-	})
-}
-
-// routerSolicitation is RFC 4861 section 4.1's.
-func routerSolicitation(from, to Party) []byte {
-	return discovery(from, to, layers.ICMPv6TypeRouterSolicitation, &layers.ICMPv6RouterSolicitation{
-		Options: layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: from.MAC[:]}},
-	})
-}
-
-func discovery(from, to Party, kind uint8, message gopacket.SerializableLayer) []byte {
-	ip := ipv6(from, to, layers.IPProtocolICMPv6)
-	ip.HopLimit = 255
-	icmp := &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(kind, 0)}
-	must(icmp.SetNetworkLayerForChecksum(ip))
-	return serialize(ethernet(from, to, layers.EthernetTypeIPv6), ip, icmp, message)
 }

@@ -133,7 +133,7 @@ func (l *lab) listen(got heard) error {
 			if frame == nil {
 				break
 			}
-			if !multicastReport(frame) {
+			if w.at != Underlay || !multicastReport(frame) {
 				got[w.at] = append(got[w.at], frame)
 			}
 		}
