@@ -169,11 +169,10 @@ static __noinline int inspect6(struct __sk_buff *ctx, const struct sender *s, st
 	return OVL_DROP_SOURCE_IP;
 }
 
-/* answer_nd turns a solicitation into the advertisement that the owner of the
- * address would send. One for the sender's own address, by which it looks for
- * duplicates, nobody answers.
+/* advertise turns a solicitation into the advertisement that the owner of the
+ * address would send. Returns 0 or the reason to drop.
  */
-static __always_inline int answer_nd(struct __sk_buff *ctx, const struct port *port)
+static __noinline int advertise(struct __sk_buff *ctx, const __u8 *owner)
 {
 	const __u32 len = sizeof(struct nd_answer) - sizeof(struct ipv6hdr);
 	struct nd_answer a OVL_ALIGNED = {
@@ -187,45 +186,57 @@ static __always_inline int answer_nd(struct __sk_buff *ctx, const struct port *p
 		.flags = bpf_htonl(OVL_ND_SOLICITED | OVL_ND_OVERRIDE),
 		.opt = { .type = OVL_ND_OPT_TLLA, .len = 1 },
 	};
+	__u8 asker[ETH_ALEN] OVL_ALIGNED = { 0x33, 0x33, 0, 0, 0, 1 };
 	struct nd_frame *nd = frame(ctx, sizeof(*nd));
 	struct ethhdr *eth;
-	bool nameless;
 
 	if (!nd)
-		return drop(ctx, OVL_DROP_TRUNCATED);
-	/* A link-local address may be made of a MAC that nobody has. */
-	if (!owner6(port->vni, nd->target, a.opt.mac) || !fdb(port->vni, a.opt.mac))
-		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
-	if (same_mac(a.opt.mac, port->mac))
-		return drop(ctx, OVL_DROP_MULTICAST);
+		return OVL_DROP_TRUNCATED;
+	copy_mac(a.opt.mac, owner);
 	copy_words(a.target, nd->target, 4);
 	copy_words(&a.ip6.saddr, nd->target, 4);
 	copy_words(&a.ip6.daddr, &nd->ip6.saddr, 4);
-	nameless = unspecified6((const __u8 *)&a.ip6.daddr);
-	if (nameless) {
+	if (unspecified6((const __u8 *)&a.ip6.daddr)) {
 		/* Who has no address yet is told with all others: RFC 4861
 		 * section 7.2.4.
 		 */
 		a.ip6.daddr.s6_addr32[0] = bpf_htonl(0xff020000);
 		a.ip6.daddr.s6_addr32[3] = bpf_htonl(1);
 		a.flags = bpf_htonl(OVL_ND_OVERRIDE);
+	} else {
+		copy_mac(asker, nd->eth.h_source);
 	}
 	a.csum = fold_checksum(add_words(pseudo6(&a.ip6.saddr, len), &a.type, len / 4));
 
 	if (bpf_skb_change_tail(ctx, sizeof(*eth) + sizeof(a), 0))
-		return drop(ctx, OVL_DROP_ENCAP);
+		return OVL_DROP_ENCAP;
 	eth = frame(ctx, sizeof(*eth) + sizeof(a));
 	if (!eth)
-		return drop(ctx, OVL_DROP_ENCAP);
-	copy_mac(eth->h_dest, port->mac);
-	if (nameless) {
-		const __u8 all_nodes[ETH_ALEN] OVL_ALIGNED = { 0x33, 0x33, 0, 0, 0, 1 };
-
-		copy_mac(eth->h_dest, all_nodes);
-	}
-	copy_mac(eth->h_source, a.opt.mac);
+		return OVL_DROP_ENCAP;
+	copy_mac(eth->h_dest, asker);
+	copy_mac(eth->h_source, owner);
 	copy_words(eth + 1, &a, sizeof(a) / 4);
-	return bpf_redirect(ctx->ifindex, 0);
+	return 0;
+}
+
+/* answer_nd answers a solicitation of an endpoint. One for its own address, by
+ * which it looks for duplicates, nobody answers.
+ */
+static __always_inline int answer_nd(struct __sk_buff *ctx, const struct port *port)
+{
+	__u8 owner[ETH_ALEN] OVL_ALIGNED;
+	struct nd_frame *nd = frame(ctx, sizeof(*nd));
+	int reason;
+
+	if (!nd)
+		return drop(ctx, OVL_DROP_TRUNCATED);
+	/* A link-local address may be made of a MAC that nobody has. */
+	if (!owner6(port->vni, nd->target, owner) || !fdb(port->vni, owner))
+		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
+	if (same_mac(owner, port->mac))
+		return drop(ctx, OVL_DROP_MULTICAST);
+	reason = advertise(ctx, owner);
+	return reason ? drop(ctx, reason) : bpf_redirect(ctx->ifindex, 0);
 }
 
 #endif

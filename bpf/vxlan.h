@@ -14,15 +14,21 @@
 #include "underlay.h"
 #include "ways.h"
 
+/* Who is to have a frame. */
+struct target {
+	__u8 mac[ETH_ALEN] OVL_ALIGNED;
+	bool nameless; /* the sender asks who has the address that it wants to take */
+};
+
 /* The endpoint that a frame is for; NULL and the reason if there is none, or no
  * reason if it is for everybody.
  * ARP requests and neighbour solicitations come to a group from hosts that
  * are plain vxlan devices, and go to the one endpoint that can answer.
  */
 static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, const struct sender *s,
-						      int *reason)
+						      struct target *t, int *reason)
 {
-	__u8 dst[ETH_ALEN] OVL_ALIGNED;
+	__u8 *dst = t->mac;
 	struct ethhdr *eth;
 	struct fdb_entry *to;
 	bool neighbour = false;
@@ -78,17 +84,19 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 			*reason = inspect6(ctx, s, &u);
 		if (*reason)
 			return NULL;
-		neighbour = u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NA;
-		if (u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NS && is_group(dst)) {
+		neighbour = u.proto == IPPROTO_ICMPV6 &&
+			    (u.type == OVL_ND_NS || u.type == OVL_ND_NA);
+		if (neighbour && u.type == OVL_ND_NS && is_group(dst)) {
 			struct nd_frame *nd = frame(ctx, sizeof(*nd));
 
 			*reason = OVL_DROP_UNKNOWN_NEIGHBOUR;
 			if (!nd || !owner6(s->vni, nd->target, dst))
 				return NULL;
+			t->nameless = unspecified6((const __u8 *)&nd->ip6.saddr);
 		}
 	}
 
-	/* Nobody needs an advertisement that nobody asked for: it never floods. */
+	/* What is left of neighbour discovery is for nobody: it never floods. */
 	if (is_group(dst)) {
 		*reason = neighbour || !carries_multicast(s->vni) ? OVL_DROP_MULTICAST : 0;
 		return NULL;
@@ -98,10 +106,25 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 	return to && to->ifindex ? to : NULL;
 }
 
+/* answer_duplicate tells a plain vxlan device that an address is taken. The
+ * endpoint that has it would tell all nodes, and that does not cross.
+ */
+static __always_inline int answer_duplicate(struct __sk_buff *ctx, __u32 vni, const __u8 *owner,
+					    const struct fdb_entry *from)
+{
+	const struct config *cfg = config();
+	int reason = advertise(ctx, owner);
+
+	if (!cfg || reason)
+		return drop(ctx, cfg ? reason : OVL_DROP_ENCAP);
+	return encapsulate_slow(ctx, cfg, from, vni, OVL_IP6_MIN_MTU);
+}
+
 static __always_inline int vxlan(struct __sk_buff *ctx)
 {
 	struct bpf_tunnel_key key = {};
 	struct fdb_entry *from, *to;
+	struct target target = {};
 	__u8 vtep[16] OVL_ALIGNED = { [10] = 0xff, [11] = 0xff };
 	__u8 src[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
@@ -132,12 +155,14 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 		.vni = key.tunnel_id, .mac = src, .addr4 = from->addr4, .addr6 = from->addr6
 	};
 	peer = from->peer;
-	to = vxlan_target(ctx, &s, &reason);
+	to = vxlan_target(ctx, &s, &target, &reason);
 	if (!to && reason)
 		return drop(ctx, inner_reason(reason));
 	count_received(peer, ctx->len);
 	if (!to)
 		return flood(ctx, key.tunnel_id, OVL_FROM_TUNNEL);
+	if (target.nameless)
+		return answer_duplicate(ctx, key.tunnel_id, target.mac, from);
 	return deliver(ctx, to, false);
 }
 

@@ -204,11 +204,19 @@ func discoveryFromTunnelCases(s *Site) []Case {
 	reaches := func(name string, frame []byte) Case {
 		return passes("from the tunnel: "+name, s.From(s.Host2, Red, frame), Frame{RedA, frame})
 	}
+	// Endpoints do not hear of it: their answer to all nodes would not cross.
+	taken := func(name string, owner Party, options ...[]byte) Case {
+		return passes("from the tunnel: "+name,
+			s.From(s.Host2, Red, Solicit(nameless, SolicitedNode(owner.Addr), owner.Addr, options...)),
+			s.To(s.Host2, Red, Advertise(owner, AllNodes(), ndOverride)))
+	}
 	cases := []Case{
 		reaches("solicitation", Solicit(c, group, a.Addr, link)),
 		reaches("solicitation for a link-local address", Solicit(c, SolicitedNode(s.A.OnLinkLocal().Addr), s.A.OnLinkLocal().Addr, link)),
-		reaches("duplicate-address detection", Solicit(nameless, group, a.Addr)),
-		reaches("duplicate-address detection with a nonce", Solicit(nameless, group, a.Addr, NonceOption())),
+		taken("duplicate-address detection of an endpoint's", s.A.On6()),
+		taken("duplicate-address detection of an endpoint's with a nonce", s.A.On6(), NonceOption()),
+		taken("duplicate-address detection of an endpoint's link-local", s.A.OnLinkLocal()),
+		taken("duplicate-address detection of a TAP's", s.TAP.On6()),
 		reaches("probe", Solicit(c, a, a.Addr, link)),
 		reaches("advertisement", answer),
 		passes("from the tunnel: solicitation for a TAP", s.From(s.Host2, Red, Solicitation(c, s.TAP.V6, c.MAC)), Frame{RedTAP, Solicitation(c, s.TAP.V6, c.MAC)}),
@@ -221,6 +229,10 @@ func discoveryFromTunnelCases(s *Site) []Case {
 		{"solicitation for nobody", Solicit(c, SolicitedNode(s.Nobody.V6), s.Nobody.V6, link), datapath.DropUnknownNeighbour},
 		{"solicitation for another host's", Solicit(c, SolicitedNode(s.E.V6), s.E.V6, link), datapath.DropNotLocal},
 		{"solicitation for nobody's link-local", Solicit(c, SolicitedNode(s.Nobody.OnLinkLocal().Addr), s.Nobody.OnLinkLocal().Addr, link), datapath.DropNotLocal},
+		{"duplicate-address detection of its own", Solicit(nameless, SolicitedNode(c.Addr), c.Addr), datapath.DropNotLocal},
+		{"duplicate-address detection of another host's", Solicit(nameless, SolicitedNode(s.E.V6), s.E.V6), datapath.DropNotLocal},
+		{"duplicate-address detection of nobody's", Solicit(nameless, SolicitedNode(s.Nobody.V6), s.Nobody.V6), datapath.DropUnknownNeighbour},
+		{"duplicate-address detection with a link address", Solicit(nameless, group, a.Addr, link), datapath.DropInnerMalformed},
 		{"solicitation with A's link address", Solicit(c, group, a.Addr, LinkOption(1, a.MAC)), datapath.DropInnerSource},
 		{"solicitation with A's link address in the second option", Solicit(c, group, a.Addr, link, LinkOption(1, a.MAC)), datapath.DropInnerSource},
 		{"solicitation from A's address", Solicit(Party{c.MAC, a.Addr}, group, a.Addr, link), datapath.DropInnerSource},

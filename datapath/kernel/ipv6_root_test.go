@@ -9,22 +9,26 @@ import (
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
-// detectDuplicates makes an endpoint's stack look for duplicates, and at once.
-// Endpoints do not: the tables have settled who has an address.
-func (e *bedEndpoint) detectDuplicates(t *testing.T, settings ...string) {
+// detectDuplicates makes a stack look for duplicates, and at once. Those of
+// endpoints do not: the tables have settled who has an address.
+func detectDuplicates(t *testing.T, ns *linktest.Namespace, device string, settings ...string) {
 	t.Helper()
-	const conf = "net.ipv6.conf.eth0."
-	run(t, e.Namespace, append([]string{"sysctl", "-q", conf + "accept_dad=1", conf + "dad_transmits=1",
-		conf + "router_solicitation_delay=0", "net.ipv6.neigh.eth0.retrans_time_ms=200"}, settings...)...)
+	conf := "net.ipv6.conf." + device + "."
+	command := []string{"sysctl", "-q", conf + "accept_dad=1", conf + "dad_transmits=1",
+		conf + "router_solicitation_delay=0", "net.ipv6.neigh." + device + ".retrans_time_ms=200"}
+	for _, s := range settings {
+		command = append(command, conf+s)
+	}
+	run(t, ns, command...)
 }
 
 // settled waits until the stack has made up its mind about an address, and
 // returns what it says of it.
-func settled(t *testing.T, ns *linktest.Namespace, addr string) string {
+func settled(t *testing.T, ns *linktest.Namespace, device, addr string) string {
 	t.Helper()
 	var out string
 	for range 200 {
-		out = run(t, ns, "ip", "-6", "-o", "addr", "show", "dev", "eth0", "to", addr)
+		out = run(t, ns, "ip", "-6", "-o", "addr", "show", "dev", device, "to", addr)
 		if out != "" && (strings.Contains(out, "dadfailed") || !strings.Contains(out, "tentative")) &&
 			!strings.Contains(out, "optimistic") {
 			break
@@ -39,27 +43,27 @@ func settled(t *testing.T, ns *linktest.Namespace, addr string) string {
 func TestDuplicateAddress(t *testing.T) {
 	f := newTrafficBed(t, linktest.Options{Hosts: 2})
 	const own, linkLocal = "fd00::2", "fe80::/64"
-	for _, c := range []struct{ name, settings string }{
-		{"RFC 4862", "net.ipv6.conf.eth0.enhanced_dad=0"},
-		{"enhanced, RFC 7527", "net.ipv6.conf.eth0.enhanced_dad=1"},
-		{"optimistic, RFC 4429", "net.ipv6.conf.eth0.optimistic_dad=1"},
+	for _, c := range []struct{ name, setting string }{
+		{"RFC 4862", "enhanced_dad=0"},
+		{"enhanced, RFC 7527", "enhanced_dad=1"},
+		{"optimistic, RFC 4429", "optimistic_dad=1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, e := range []*bedEndpoint{f.a, f.near, f.far} {
-				e.detectDuplicates(t, c.settings)
+				detectDuplicates(t, e.Namespace, "eth0", c.setting)
 			}
 			run(t, f.a.Namespace, "ip", "link", "set", "eth0", "down")
 			run(t, f.a.Namespace, "ip", "-6", "addr", "flush", "dev", "eth0")
 			run(t, f.a.Namespace, "ip", "link", "set", "eth0", "up")
 			run(t, f.a.Namespace, "ip", "addr", "add", own+"/64", "dev", "eth0")
 			for _, addr := range []string{own, linkLocal} {
-				if out := settled(t, f.a.Namespace, addr); out == "" || strings.Contains(out, "tentative") {
+				if out := settled(t, f.a.Namespace, "eth0", addr); out == "" || strings.Contains(out, "tentative") {
 					t.Errorf("the endpoint does not get its own %s:\n%s", addr, out)
 				}
 			}
 			for _, twin := range []*bedEndpoint{f.near, f.far} {
 				run(t, twin.Namespace, "ip", "addr", "add", own+"/64", "dev", "eth0")
-				if out := settled(t, twin.Namespace, own); !strings.Contains(out, "dadfailed") {
+				if out := settled(t, twin.Namespace, "eth0", own); !strings.Contains(out, "dadfailed") {
 					t.Errorf("%s takes another's %s:\n%s", twin.Name, own, out)
 				}
 				run(t, twin.Namespace, "ip", "addr", "del", own+"/64", "dev", "eth0")
@@ -67,6 +71,24 @@ func TestDuplicateAddress(t *testing.T) {
 			checkPing(t, f.far.Namespace, own)
 		})
 	}
+}
+
+// TestPlainHostDuplicateAddress: a host that is a plain vxlan device gets to
+// know what is taken, and may have what is not.
+func TestPlainHostDuplicateAddress(t *testing.T) {
+	needTool(t, "bridge")
+	onUnderlays(t, linktest.Options{Hosts: 3}, func(t *testing.T, o linktest.Options) {
+		n := newInteropBed(t, o, false)
+		detectDuplicates(t, n.plain, "vx")
+		for addr, taken := range map[string]bool{
+			"fd00::2": true, "fd00::3": true, "fd00::99": false, linkLocalOf(n.b.port.MAC).String(): true,
+		} {
+			run(t, n.plain, "ip", "addr", "add", addr+"/64", "dev", "vx")
+			if out := settled(t, n.plain, "vx", addr); strings.Contains(out, "dadfailed") != taken {
+				t.Errorf("%s is taken: %v, but the plain host has\n%s", addr, taken, out)
+			}
+		}
+	})
 }
 
 // TestIPv6Neighbours: an endpoint's first packet needs no second, and what it
