@@ -127,7 +127,7 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 	copy4(arp->spa, tpa);
 	copy_mac(arp->tha, port->mac);
 	copy4(arp->tpa, spa);
-	return bpf_redirect(ctx->ifindex, 0);
+	return answer(ctx);
 }
 
 static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct config *cfg,
@@ -180,20 +180,13 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 	return encapsulate(ctx, cfg, &w->to, &in);
 }
 
-static __always_inline int endpoint(struct __sk_buff *ctx)
+static __always_inline int from_port(struct __sk_buff *ctx, struct way_out *w,
+				     const struct ethhdr *eth)
 {
 	struct config *cfg = config();
-	struct way_out *w;
-	struct ethhdr *eth;
 	struct sender s;
 
-	if (!untag(ctx))
-		return drop(ctx, OVL_DROP_INNER_MALFORMED);
-	eth = frame(ctx, sizeof(*eth));
-	if (!eth)
-		return drop(ctx, OVL_DROP_TRUNCATED);
-	w = way_out(ctx->ifindex, eth->h_dest);
-	if (!cfg || !w)
+	if (!cfg)
 		return drop(ctx, OVL_DROP_UNKNOWN_VNI);
 	if (!same_mac(eth->h_source, w->port.mac))
 		return drop(ctx, OVL_DROP_SOURCE_MAC);
@@ -216,6 +209,34 @@ static __always_inline int endpoint(struct __sk_buff *ctx)
 	if (is_group(w->dst))
 		return flood(ctx, w->port.vni, w->ifindex);
 	return forward_slow(ctx, cfg, w);
+}
+
+static __always_inline int endpoint(struct __sk_buff *ctx)
+{
+	bool untagged = untag(ctx);
+	struct port_traffic *from;
+	struct way_out *w = NULL;
+	struct ethhdr *eth;
+	int verdict;
+
+	measure(ctx, 0);
+	eth = frame(ctx, sizeof(*eth));
+	if (eth)
+		w = way_out(ctx->ifindex, eth->h_dest);
+	if (w)
+		note(ctx, OVL_CB_SLOT, w->port.slot);
+	from = sender(ctx);
+	if (from)
+		count(ctx, &from->counted.sent);
+	if (!eth)
+		verdict = drop(ctx, OVL_DROP_TRUNCATED);
+	else if (!w)
+		verdict = drop(ctx, OVL_DROP_UNKNOWN_VNI);
+	else if (!untagged)
+		verdict = drop(ctx, OVL_DROP_INNER_MALFORMED);
+	else
+		verdict = from_port(ctx, w, eth);
+	return settle(ctx, verdict, true);
 }
 
 #endif

@@ -34,14 +34,18 @@ __noinline int flood_one(struct __sk_buff *ctx, __u32 vni, __u32 index, __u32 fr
 	const struct flood_key key = { .vni = vni, .index = index };
 	const struct flood_entry *to = bpf_map_lookup_elem(&ovl_flood, &key);
 	const struct config *cfg = config();
+	struct port_traffic *port;
 	struct peer *p;
 	int reason;
 
 	if (!cfg || !to || to->ifindex == from)
 		return 0;
 	if (to->ifindex) {
+		port = port_traffic(to->slot);
 		if (bpf_clone_redirect(ctx, to->ifindex, 0) < 0)
-			drop(ctx, OVL_DROP_ENCAP);
+			count_dropped(ctx, OVL_DROP_ENCAP, 1, true);
+		else if (port)
+			count(ctx, &port->counted.received);
 		return 1;
 	}
 	reason = tunnel_key(ctx, cfg, to->vtep, vni, mtu);
@@ -49,9 +53,9 @@ __noinline int flood_one(struct __sk_buff *ctx, __u32 vni, __u32 index, __u32 fr
 		reason = OVL_DROP_ENCAP;
 	p = peer(to->peer);
 	if (reason)
-		drop(ctx, reason);
+		count_dropped(ctx, reason, 1, true);
 	else if (p)
-		count_sent(p, ctx->len);
+		count(ctx, &p->sent);
 	return 1;
 }
 
@@ -63,6 +67,7 @@ __noinline int flood(struct __sk_buff *ctx, __u32 vni, __u32 from)
 {
 	const struct network_entry *n = carries_multicast(vni);
 	__u32 i, targets, mtu, missing, copies = 0;
+	struct port_traffic *t;
 
 	if (!n)
 		return drop(ctx, OVL_DROP_MULTICAST);
@@ -72,9 +77,13 @@ __noinline int flood(struct __sk_buff *ctx, __u32 vni, __u32 from)
 	for (i = 0; i < OVL_MAX_TARGETS && i < targets; i++)
 		copies += flood_one(ctx, vni, i, from, mtu);
 	if (missing)
-		drop_many(ctx, OVL_DROP_MULTICAST, missing);
-	if (!copies && !missing)
+		count_dropped(ctx, OVL_DROP_MULTICAST, missing, true);
+	copies += missing;
+	if (!copies)
 		return drop(ctx, OVL_DROP_MULTICAST);
+	t = sender(ctx);
+	if (t) /* one of them stands for the frame itself */
+		count_copies(ctx, &t->counted.copied, copies - 1);
 	return TC_ACT_SHOT;
 }
 

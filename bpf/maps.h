@@ -15,6 +15,7 @@
 #define OVL_MAX_FLOOD 65536
 #define OVL_MAX_DROPS 64
 #define OVL_MAX_WAYS 512 /* a CPU; a power of two */
+#define OVL_MAX_SLOTS (OVL_MAX_PORTS + 1) /* slot 0 is nobody's */
 
 /* The family of the underlay. It is set before the programs are loaded and never
  * after, so that the verifier leaves out what is for the other one.
@@ -109,6 +110,24 @@ struct {
 	__type(key, __u32);
 	__type(value, struct way_in);
 } ovl_ways_in SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, OVL_MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct port_traffic);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_traffic SEC(".maps");
+
+/* The agent's own, kept here for the next one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_NETWORKS);
+	__type(key, __u32);
+	__type(value, struct traffic);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_past SEC(".maps");
 
 /* A hash and not an array, so that a dump prints the reason's name. */
 struct {

@@ -236,7 +236,7 @@ static __always_inline int answer_nd(struct __sk_buff *ctx, const struct port *p
 	if (same_mac(owner, port->mac))
 		return drop(ctx, OVL_DROP_MULTICAST);
 	reason = advertise(ctx, owner);
-	return reason ? drop(ctx, reason) : bpf_redirect(ctx->ifindex, 0);
+	return reason ? drop(ctx, reason) : answer(ctx);
 }
 
 #endif

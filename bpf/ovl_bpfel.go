@@ -58,6 +58,7 @@ type OvlFdbEntry struct {
 	Ifindex uint32
 	Peer    uint16
 	Flags   uint16
+	Slot    uint32
 }
 
 type OvlFdbKey struct {
@@ -72,6 +73,7 @@ type OvlFloodEntry struct {
 	Vtep    [16]uint8
 	Ifindex uint32
 	Peer    uint32
+	Slot    uint32
 }
 
 type OvlFloodKey struct {
@@ -116,18 +118,16 @@ type OvlNetworkEntry struct {
 }
 
 type OvlPeer struct {
-	_               structs.HostLayout
-	Vtep            [16]uint8
-	Ifindex         uint32
-	Smac            [6]uint8
-	Dmac            [6]uint8
-	Mtu             uint32
-	Pad             uint32
-	Expires         uint64
-	SentPackets     uint64
-	SentBytes       uint64
-	ReceivedPackets uint64
-	ReceivedBytes   uint64
+	_        structs.HostLayout
+	Vtep     [16]uint8
+	Ifindex  uint32
+	Smac     [6]uint8
+	Dmac     [6]uint8
+	Mtu      uint32
+	Pad      uint32
+	Expires  uint64
+	Sent     OvlCounter
+	Received OvlCounter
 }
 
 type OvlPort struct {
@@ -137,6 +137,25 @@ type OvlPort struct {
 	Mtu   uint16
 	Addr4 [4]uint8
 	Addr6 [16]uint8
+	Slot  uint32
+}
+
+type OvlPortTraffic struct {
+	_       structs.HostLayout
+	Vni     uint32
+	Ifindex uint32
+	Mac     [6]uint8
+	Pad     uint16
+	Counted OvlTraffic
+}
+
+type OvlTraffic struct {
+	_        structs.HostLayout
+	Sent     OvlCounter
+	Received OvlCounter
+	Answered OvlCounter
+	Dropped  OvlCounter
+	Copied   OvlCounter
 }
 
 type OvlWayIn struct {
@@ -170,8 +189,10 @@ const (
 	OvlMapOvlMembers    = "ovl_members"
 	OvlMapOvlNeigh      = "ovl_neigh"
 	OvlMapOvlNetworks   = "ovl_networks"
+	OvlMapOvlPast       = "ovl_past"
 	OvlMapOvlPeers      = "ovl_peers"
 	OvlMapOvlPorts      = "ovl_ports"
+	OvlMapOvlTraffic    = "ovl_traffic"
 	OvlMapOvlWaysIn     = "ovl_ways_in"
 	OvlMapOvlWaysOut    = "ovl_ways_out"
 	OvlProgFromEndpoint = "from_endpoint"
@@ -239,8 +260,10 @@ type OvlMapSpecs struct {
 	OvlMembers  *ebpf.MapSpec `ebpf:"ovl_members"`
 	OvlNeigh    *ebpf.MapSpec `ebpf:"ovl_neigh"`
 	OvlNetworks *ebpf.MapSpec `ebpf:"ovl_networks"`
+	OvlPast     *ebpf.MapSpec `ebpf:"ovl_past"`
 	OvlPeers    *ebpf.MapSpec `ebpf:"ovl_peers"`
 	OvlPorts    *ebpf.MapSpec `ebpf:"ovl_ports"`
+	OvlTraffic  *ebpf.MapSpec `ebpf:"ovl_traffic"`
 	OvlWaysIn   *ebpf.MapSpec `ebpf:"ovl_ways_in"`
 	OvlWaysOut  *ebpf.MapSpec `ebpf:"ovl_ways_out"`
 }
@@ -280,8 +303,10 @@ type OvlMaps struct {
 	OvlMembers  *ebpf.Map `ebpf:"ovl_members"`
 	OvlNeigh    *ebpf.Map `ebpf:"ovl_neigh"`
 	OvlNetworks *ebpf.Map `ebpf:"ovl_networks"`
+	OvlPast     *ebpf.Map `ebpf:"ovl_past"`
 	OvlPeers    *ebpf.Map `ebpf:"ovl_peers"`
 	OvlPorts    *ebpf.Map `ebpf:"ovl_ports"`
+	OvlTraffic  *ebpf.Map `ebpf:"ovl_traffic"`
 	OvlWaysIn   *ebpf.Map `ebpf:"ovl_ways_in"`
 	OvlWaysOut  *ebpf.Map `ebpf:"ovl_ways_out"`
 }
@@ -295,8 +320,10 @@ func (m *OvlMaps) Close() error {
 		m.OvlMembers,
 		m.OvlNeigh,
 		m.OvlNetworks,
+		m.OvlPast,
 		m.OvlPeers,
 		m.OvlPorts,
+		m.OvlTraffic,
 		m.OvlWaysIn,
 		m.OvlWaysOut,
 	)

@@ -104,7 +104,7 @@ static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct 
 	if (reason)
 		return drop(ctx, reason);
 	if (p)
-		count_sent(p, ctx->len);
+		count(ctx, &p->sent);
 	return bpf_redirect(cfg->vxlan_ifindex, 0);
 }
 
@@ -267,7 +267,7 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	if (!written)
 		return drop(ctx, OVL_DROP_ENCAP);
 
-	count_sent(p, frame_len);
+	count(ctx, &p->sent);
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(p->ifindex, NULL, 0, 0);
 	return bpf_redirect(p->ifindex, 0);

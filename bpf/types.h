@@ -17,6 +17,12 @@ struct config {
 	__u16 pad;
 };
 
+/* Packets and bytes, as datapath.Counter has them. */
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
 #define OVL_PORT_TAP 1 /* no peer device behind it */
 
 /* ovl_ports, by ifindex: an endpoint on this host. */
@@ -26,6 +32,7 @@ struct port {
 	__u16 mtu; /* largest inner IP packet */
 	__u8 addr4[4] OVL_ALIGNED; /* its first IPv4 address */
 	__u8 addr6[16] OVL_ALIGNED; /* its first IPv6 address */
+	__u32 slot; /* index into ovl_traffic */
 };
 
 /* ovl_fdb, the forwarding table: where a MAC of a network lives. */
@@ -42,6 +49,7 @@ struct fdb_entry {
 	__u32 ifindex; /* the port, zero: on another host */
 	__u16 peer; /* index into ovl_peers */
 	__u16 flags; /* OVL_PORT_… of the port */
+	__u32 slot; /* of the port, index into ovl_traffic */
 };
 
 /* ovl_neigh, by network and address (IPv4 as ::ffff:a.b.c.d): who has it.
@@ -96,11 +104,12 @@ struct flood_entry {
 	__u8 vtep[16] OVL_ALIGNED; /* zero: a port on this host */
 	__u32 ifindex; /* the port, zero: a VTEP */
 	__u32 peer; /* index into ovl_peers */
+	__u32 slot; /* of the port, index into ovl_traffic */
 };
 
 /* ovl_peers, per CPU: one VTEP, how to reach it, and the traffic with it. The
  * route is what the kernel answered last, and is asked for anew when it has
- * expired. Bytes are those of inner frames.
+ * expired.
  */
 struct peer {
 	__u8 vtep[16] OVL_ALIGNED;
@@ -110,10 +119,8 @@ struct peer {
 	__u32 mtu; /* of the path, outer IP header included */
 	__u32 pad;
 	__u64 expires; /* ns of bpf_ktime_get_coarse_ns */
-	__u64 sent_packets;
-	__u64 sent_bytes;
-	__u64 received_packets;
-	__u64 received_bytes;
+	struct counter sent;
+	struct counter received;
 };
 
 /* ovl_ways_out, per CPU: what the tables say of frames from a port to a MAC. */
@@ -136,10 +143,29 @@ struct way_in {
 	struct fdb_entry to; /* zero: nowhere */
 };
 
-/* ovl_drops, per CPU, by enum drop_reason. */
-struct counter {
-	__u64 packets;
-	__u64 bytes;
+/* What an endpoint on this host has to do with: datapath.PortCounter says what
+ * each counts. In ovl_past it is by VNI, and not per CPU: the sums of ports
+ * that are gone; by 0 those of networks that are gone.
+ */
+struct traffic {
+	struct counter sent;
+	struct counter received;
+	struct counter answered;
+	struct counter dropped;
+	struct counter copied;
 };
+
+/* ovl_traffic, per CPU, by slot: a port. Slot 0 is nobody's, and counts frames
+ * from a device that is no port (any more).
+ */
+struct port_traffic {
+	__u32 vni;
+	__u32 ifindex;
+	__u8 mac[ETH_ALEN];
+	__u16 pad;
+	struct traffic counted;
+};
+
+/* ovl_drops, per CPU, by enum drop_reason: struct counter. */
 
 #endif

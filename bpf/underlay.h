@@ -144,8 +144,7 @@ static __always_inline int pass(struct __sk_buff *ctx, __u8 outer_tos, __be16 in
 	return ecn & OVL_ECN_MASK ? TC_ACT_UNSPEC : drop(ctx, OVL_DROP_ECN);
 }
 
-/* underlay looks at every packet that the underlay's device receives. */
-static __always_inline int underlay(struct __sk_buff *ctx)
+static __always_inline int from_tunnel(struct __sk_buff *ctx)
 {
 	const __u32 udp_start = ETH_HLEN + outer_ip_len();
 	struct config *cfg = config();
@@ -167,6 +166,7 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	/* From here on it is UDP to the VTEP. GSO packets are as long as they
 	 * are, the lengths of others agree.
 	 */
+	measure(ctx, encap_len());
 	if (!ctx->gso_size && o.payload < sizeof(struct udphdr))
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	data = frame(ctx, udp_start + sizeof(struct udphdr));
@@ -245,8 +245,13 @@ static __always_inline int underlay(struct __sk_buff *ctx)
 	reason = reframe(ctx, &inner_eth, o.tos);
 	if (reason)
 		return drop(ctx, reason);
-	count_received(way->from.peer, ctx->len);
-	return deliver(ctx, &way->to, true);
+	return received_from(ctx, way->from.peer, deliver(ctx, &way->to, true));
+}
+
+/* underlay looks at every packet that the underlay's device receives. */
+static __always_inline int underlay(struct __sk_buff *ctx)
+{
+	return settle(ctx, from_tunnel(ctx), false);
 }
 
 #endif

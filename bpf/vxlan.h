@@ -113,14 +113,22 @@ static __always_inline int answer_duplicate(struct __sk_buff *ctx, __u32 vni, co
 					    const struct fdb_entry *from)
 {
 	const struct config *cfg = config();
+	struct port_traffic *t = sender(ctx);
 	int reason = advertise(ctx, owner);
 
 	if (!cfg || reason)
 		return drop(ctx, cfg ? reason : OVL_DROP_ENCAP);
+	/* One frame ends here, another begins. */
+	received_from(ctx, from->peer, TC_ACT_OK);
+	if (t)
+		count(ctx, &t->counted.answered);
+	measure(ctx, 0);
+	if (t)
+		count(ctx, &t->counted.copied);
 	return encapsulate_slow(ctx, cfg, from, vni, OVL_IP6_MIN_MTU);
 }
 
-static __always_inline int vxlan(struct __sk_buff *ctx)
+static __always_inline int from_device(struct __sk_buff *ctx)
 {
 	struct bpf_tunnel_key key = {};
 	struct fdb_entry *from, *to;
@@ -130,7 +138,7 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 	struct ethhdr *eth;
 	struct sender s;
 	__u32 peer;
-	int reason;
+	int reason, verdict;
 
 	if (bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
 				   underlay6 ? BPF_F_TUNINFO_IPV6 : 0))
@@ -158,12 +166,16 @@ static __always_inline int vxlan(struct __sk_buff *ctx)
 	to = vxlan_target(ctx, &s, &target, &reason);
 	if (!to && reason)
 		return drop(ctx, inner_reason(reason));
-	count_received(peer, ctx->len);
-	if (!to)
-		return flood(ctx, key.tunnel_id, OVL_FROM_TUNNEL);
-	if (target.nameless)
+	if (to && target.nameless)
 		return answer_duplicate(ctx, key.tunnel_id, target.mac, from);
-	return deliver(ctx, to, false);
+	verdict = to ? deliver(ctx, to, false) : flood(ctx, key.tunnel_id, OVL_FROM_TUNNEL);
+	return received_from(ctx, peer, verdict);
+}
+
+static __always_inline int vxlan(struct __sk_buff *ctx)
+{
+	measure(ctx, 0);
+	return settle(ctx, from_device(ctx), false);
 }
 
 #endif

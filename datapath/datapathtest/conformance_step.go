@@ -92,6 +92,9 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if uncounted := s.OrStack && have == ""; want != have && !uncounted {
 		problems = append(problems, fmt.Sprintf("counted %q, want %q", have, want))
 	}
+	if err := CheckBalance(after); err != nil {
+		problems = append(problems, err.Error())
+	}
 	if unchecked != nil {
 		problems = append(problems, unchecked.Error())
 	}

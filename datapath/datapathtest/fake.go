@@ -166,6 +166,8 @@ func (f *Fake) Stats(ctx context.Context) (datapath.Stats, error) {
 	s := f.stats
 	s.Drops = maps.Clone(s.Drops)
 	s.Peers = maps.Clone(s.Peers)
+	s.Ports = maps.Clone(s.Ports)
+	s.Networks = maps.Clone(s.Networks)
 	return s, nil
 }
 

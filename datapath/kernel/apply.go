@@ -40,16 +40,19 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 		return err
 	}
 
+	if err := d.slots.fold(d.objs.OvlTraffic, d.objs.OvlPast, s); err != nil {
+		return err
+	}
 	d.peers.reclaim(s)
 	flood, err := readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](d.objs.OvlFlood)
 	if err != nil {
 		return fmt.Errorf("read map ovl_flood: %w", err)
 	}
 	want, errs := build(s, numbers{
-		underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index, flood: flood,
+		underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index, slot: d.slots.index, flood: flood,
 	})
-	if err := d.peers.write(d.objs.OvlPeers); err != nil {
-		return fmt.Errorf("write map ovl_peers: %w", err)
+	if err := errors.Join(d.peers.write(d.objs.OvlPeers), d.slots.write(d.objs.OvlTraffic)); err != nil {
+		return err
 	}
 	syncers, err := d.syncers(want, flood, vxlan)
 	if err != nil {
@@ -74,6 +77,8 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if changed > 0 {
 		errs = append(errs, d.nextEpoch())
 	}
+	d.slots.release(want.ports)
+	d.devices = want.devices
 	n, err = d.hooks.prune(keep)
 	changed, errs = changed+n, append(errs, err)
 

@@ -90,11 +90,28 @@ func TestBPFTool(t *testing.T) {
 	t.Run("peers", func(t *testing.T) {
 		for _, e := range dump(t, h, bpf.OvlMapOvlPeers) {
 			if e["key"] == 1.0 {
-				if sum(e, "sent_packets") < 3 || sum(e, "received_packets") < 3 || sum(e, "sent_bytes") < 3*98 {
+				if sum(e, "sent", "packets") < 3 || sum(e, "received", "packets") < 3 || sum(e, "sent", "bytes") < 3*98 {
 					t.Errorf("want the three pings counted: %v", e)
 				}
 				return
 			}
+		}
+		t.Error("no entry 1")
+	})
+	t.Run("ports", func(t *testing.T) {
+		for _, e := range dump(t, h, bpf.OvlMapOvlTraffic) {
+			if e["key"] != 1.0 {
+				continue
+			}
+			owner := e["values"].([]any)[0].(fields)["value"]
+			if !has(owner, fields{"vni": 4096.0, "mac": mac}) {
+				t.Errorf("slot 1 does not say whose it is: %v", owner)
+			}
+			if sum(e, "counted", "sent", "packets") < 4 || sum(e, "counted", "received", "bytes") < 3*98 ||
+				sum(e, "counted", "answered", "packets") == 0 || sum(e, "counted", "dropped", "packets") == 0 {
+				t.Errorf("want the pings, the ARP request and the broadcast counted: %v", e)
+			}
+			return
 		}
 		t.Error("no entry 1")
 	})
@@ -110,8 +127,8 @@ func TestBPFTool(t *testing.T) {
 				dump(t, h, e.Name())
 			}
 		}
-		if maps != 9 {
-			t.Errorf("%d pinned maps, want the 9 of maps.h", maps)
+		if maps != 11 {
+			t.Errorf("%d pinned maps, want the 11 of maps.h", maps)
 		}
 	})
 }
@@ -127,12 +144,15 @@ func has(object any, want fields) bool {
 	return true
 }
 
-// sum adds a counter up over the CPUs.
-func sum(entry fields, counter string) (total float64) {
+// sum adds a field up over the CPUs; path leads to it through structs.
+func sum(entry fields, path ...string) (total float64) {
 	perCPU, _ := entry["values"].([]any)
 	for _, c := range perCPU {
-		value, _ := c.(fields)["value"].(fields)
-		n, _ := value[counter].(float64)
+		value := c.(fields)["value"]
+		for _, name := range path {
+			value = value.(fields)[name]
+		}
+		n, _ := value.(float64)
 		total += n
 	}
 	return total

@@ -52,7 +52,7 @@ func (t *tables) targets(network datapath.Network) (ports, hosts []bpf.OvlFloodE
 		// That of a port which failed leads to no port, if anywhere.
 		to := t.fdb[fdbKey(network.VNI, p.MAC)]
 		if _, ok := t.ports[to.Ifindex]; ok {
-			ports = append(ports, bpf.OvlFloodEntry{Ifindex: to.Ifindex})
+			ports = append(ports, bpf.OvlFloodEntry{Ifindex: to.Ifindex, Slot: to.Slot})
 		}
 	}
 	vteps := map[netip.Addr]bool{}
@@ -70,8 +70,8 @@ func (t *tables) targets(network datapath.Network) (ports, hosts []bpf.OvlFloodE
 // place gives each target an index, the one that it has if it has any, and
 // returns how many indices there are to look at.
 func (f floodTable) place(vni encap.VNI, targets []bpf.OvlFloodEntry, have floodTable) (used int) {
-	// A target is the same one whichever number its peer has got.
-	same := func(e bpf.OvlFloodEntry) bpf.OvlFloodEntry { e.Peer = 0; return e }
+	// A target is the same one wherever it is counted.
+	same := func(e bpf.OvlFloodEntry) bpf.OvlFloodEntry { e.Peer, e.Slot = 0, 0; return e }
 	index := make(map[bpf.OvlFloodEntry]uint32, len(have))
 	for i := uint32(maxTargets); i > 0; i-- {
 		if e, ok := have[bpf.OvlFloodKey{Vni: uint32(vni), Index: i - 1}]; ok {

@@ -62,7 +62,9 @@ type Datapath struct {
 
 	mu       sync.Mutex // guards what follows, and orders Apply, Stats and Close
 	peers    peerTable
-	epoch    uint32 // of the tables, as the programs know it
+	slots    slotTable
+	devices  map[uint32]string // names of the ports' devices, by index
+	epoch    uint32            // of the tables, as the programs know it
 	last     datapath.State
 	applied  bool
 	drift    uint64
@@ -109,6 +111,10 @@ func Open(_ context.Context, o Options) (*Datapath, error) {
 	}
 	d.hooks = hooks{dir: filepath.Join(o.Dir, linksDir), hook: hook}
 	if d.peers, err = readPeers(d.objs.OvlPeers); err != nil {
+		_ = d.objs.Close()
+		return nil, err
+	}
+	if d.slots, err = readSlots(d.objs.OvlTraffic); err != nil {
 		_ = d.objs.Close()
 		return nil, err
 	}

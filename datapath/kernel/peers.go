@@ -12,8 +12,8 @@ import (
 
 // peerTable gives every VTEP a slot in ovl_peers. Slots are handed out in
 // order from 1 and stay, so that counters survive whatever else changes; they
-// are taken back only when all are in use. The map itself is what is
-// remembered across restarts.
+// are taken back only when all are in use, and what they have counted goes to
+// slot 0. The map itself is what is remembered across restarts.
 type peerTable struct {
 	slots map[netip.Addr]uint16
 	free  []uint16 // taken back, to be zeroed before use
@@ -30,39 +30,23 @@ func readPeers(m *ebpf.Map) (peerTable, error) {
 		next:  1,
 		limit: uint16(m.MaxEntries() - 1),
 	}
-	for ; t.next <= t.limit; t.next++ {
-		p, err := readPeer(m, t.next)
-		if err != nil {
-			return t, fmt.Errorf("read map ovl_peers: %w", err)
+	err := readPerCPU(m, int(m.MaxEntries()), func(slot uint32, perCPU []bpf.OvlPeer) {
+		if slot == 0 || perCPU[0].Vtep == [16]byte{} {
+			return
 		}
-		if p.Vtep == [16]byte{} {
-			break
-		}
-		vtep := netip.AddrFrom16(p.Vtep).Unmap()
+		t.next = uint16(slot) + 1
+		vtep := netip.AddrFrom16(perCPU[0].Vtep).Unmap()
 		if _, ok := t.slots[vtep]; ok {
 			// It was taken back, and its peer returned to another.
-			t.free = append(t.free, t.next)
-			continue
+			t.free = append(t.free, uint16(slot))
+			return
 		}
-		t.slots[vtep] = t.next
+		t.slots[vtep] = uint16(slot)
+	})
+	if err != nil {
+		return t, fmt.Errorf("read map ovl_peers: %w", err)
 	}
 	return t, nil
-}
-
-// readPeer sums a slot over all CPUs.
-func readPeer(m *ebpf.Map, slot uint16) (bpf.OvlPeer, error) {
-	var perCPU []bpf.OvlPeer
-	if err := m.Lookup(uint32(slot), &perCPU); err != nil {
-		return bpf.OvlPeer{}, err
-	}
-	sum := bpf.OvlPeer{Vtep: perCPU[0].Vtep}
-	for _, c := range perCPU {
-		sum.SentPackets += c.SentPackets
-		sum.SentBytes += c.SentBytes
-		sum.ReceivedPackets += c.ReceivedPackets
-		sum.ReceivedBytes += c.ReceivedBytes
-	}
-	return sum, nil
 }
 
 // index returns the slot of a VTEP, a new one if it has none.
@@ -105,17 +89,40 @@ func (t *peerTable) reclaim(s datapath.State) {
 	}
 }
 
-// write names the new slots in the map, their counters at zero.
+// write names the new slots in the map, their counters at zero. What a slot has
+// counted for another VTEP before goes to slot 0.
 func (t *peerTable) write(m *ebpf.Map) error {
 	for vtep, slot := range t.fresh {
+		if err := retirePeer(m, slot); err != nil {
+			return err
+		}
 		perCPU := make([]bpf.OvlPeer, ebpf.MustPossibleCPU())
 		for i := range perCPU {
 			perCPU[i].Vtep = vtep.As16()
 		}
 		if err := m.Put(uint32(slot), perCPU); err != nil {
-			return err
+			return fmt.Errorf("write map ovl_peers: %w", err)
 		}
 		delete(t.fresh, vtep)
+	}
+	return nil
+}
+
+// retirePeer adds what a slot has counted to slot 0.
+func retirePeer(m *ebpf.Map, slot uint16) error {
+	var counted, past []bpf.OvlPeer
+	if err := m.Lookup(uint32(slot), &counted); err != nil {
+		return fmt.Errorf("read map ovl_peers: %w", err)
+	}
+	if err := m.Lookup(uint32(0), &past); err != nil {
+		return fmt.Errorf("read map ovl_peers: %w", err)
+	}
+	for i, c := range counted {
+		past[i].Sent = addCounter(past[i].Sent, c.Sent)
+		past[i].Received = addCounter(past[i].Received, c.Received)
+	}
+	if err := m.Put(uint32(0), past); err != nil {
+		return fmt.Errorf("write map ovl_peers: %w", err)
 	}
 	return nil
 }

@@ -72,11 +72,20 @@ func received(t *testing.T, m *ebpf.Map, slot uint16) {
 		t.Fatal(err)
 	}
 	for i := range perCPU {
-		perCPU[i].ReceivedPackets++
+		perCPU[i].Received.Packets++
 	}
 	if err := m.Put(uint32(slot), perCPU); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func peerStats(t *testing.T, p *peerTable, m *ebpf.Map) datapath.Stats {
+	t.Helper()
+	s := datapath.Stats{Peers: map[netip.Addr]datapath.PeerCounter{}}
+	if err := p.stats(m, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func vtep(n byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, n}) }
@@ -96,9 +105,8 @@ func TestPeerSlotsStay(t *testing.T) {
 	if again := applyPeers(t, &p, m, vtep(3), vtep(2), vtep(1)); !maps.Equal(again, want) {
 		t.Errorf("slots after a restart %v, want %v", again, want)
 	}
-	got, err := readPeer(m, 2)
-	if err != nil || got.ReceivedPackets != uint64(ebpf.MustPossibleCPU()) || got.Vtep != vtep(2).As16() {
-		t.Errorf("counters of a peer that came back: %+v, %v", got, err)
+	if got := peerStats(t, &p, m).Peers[vtep(2)].Received.Packets; got != uint64(ebpf.MustPossibleCPU()) {
+		t.Errorf("a peer that came back received %d packets, want one from every CPU", got)
 	}
 }
 
@@ -113,12 +121,19 @@ func TestPeerSlotsReclaimed(t *testing.T) {
 	if slots[vtep(2)] != 2 || slots[vtep(4)] != 1 && slots[vtep(4)] != 3 {
 		t.Errorf("slots %v, want the old one of the peer that stays, and one of those that left", slots)
 	}
-	got, err := readPeer(m, slots[vtep(4)])
-	if err != nil || got != (bpf.OvlPeer{Vtep: vtep(4).As16()}) {
-		t.Errorf("counters of a new peer in an old slot: %+v, %v", got, err)
+	each := datapath.Counter{Packets: uint64(ebpf.MustPossibleCPU())}
+	got := peerStats(t, &p, m)
+	if n := got.Peers[vtep(4)]; n != (datapath.PeerCounter{}) {
+		t.Errorf("counters of a new peer in an old slot: %+v", n)
 	}
-	if got, err := readPeer(m, 2); err != nil || got.ReceivedPackets == 0 {
-		t.Errorf("counters of the peer that stays: %+v, %v", got, err)
+	if n := got.Peers[vtep(2)]; n.Received != each {
+		t.Errorf("counters of the peer that stays: %+v", n)
+	}
+	if n := got.Past.Peers.Received; n != each {
+		t.Errorf("counters of the peers that left: %+v, want what peer 1 had", n)
+	}
+	if len(got.Peers) != 2 {
+		t.Errorf("peers %v, want two", got.Peers)
 	}
 	if _, err := p.index(vtep(5)); err != nil {
 		t.Errorf("the second slot that was taken back: %v", err)

@@ -396,9 +396,9 @@ func testProgramBudget(t *testing.T, o linktest.Options) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 27500},
-		{objs.FromUnderlay, 2800},
-		{objs.FromVxlan, 16000},
+		{objs.FromEndpoint, 31000},
+		{objs.FromUnderlay, 4200},
+		{objs.FromVxlan, 19500},
 	} {
 		info, err := c.program.Info()
 		if err != nil {

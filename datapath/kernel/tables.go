@@ -19,6 +19,7 @@ const (
 // of what the host has given numbers to.
 type tables struct {
 	ports    map[uint32]bpf.OvlPort
+	devices  map[uint32]string // names of the ports' devices
 	fdb      map[bpf.OvlFdbKey]bpf.OvlFdbEntry
 	neigh    map[bpf.OvlNeighKey]bpf.OvlNeighEntry
 	members  map[bpf.OvlMemberKey]bpf.OvlMemberEntry
@@ -26,12 +27,13 @@ type tables struct {
 	flood    floodTable
 }
 
-// numbers are what only the host knows: the family of its underlay, and what it
-// calls devices and peers.
+// numbers are what only the host knows: the family of its underlay, what it
+// calls devices and peers, and where it counts for ports.
 type numbers struct {
 	underlay6 bool
 	ifindex   func(device string) (uint32, error)
 	peer      func(vtep netip.Addr) (uint16, error)
+	slot      func(slotOwner) uint32
 	flood     floodTable // what the map holds
 }
 
@@ -40,6 +42,7 @@ type numbers struct {
 func build(s datapath.State, n numbers) (tables, []error) {
 	t := tables{
 		ports:    map[uint32]bpf.OvlPort{},
+		devices:  map[uint32]string{},
 		fdb:      map[bpf.OvlFdbKey]bpf.OvlFdbEntry{},
 		neigh:    map[bpf.OvlNeighKey]bpf.OvlNeighEntry{},
 		members:  map[bpf.OvlMemberKey]bpf.OvlMemberEntry{},
@@ -85,10 +88,12 @@ func (t *tables) addPort(network datapath.Network, p datapath.Port, n numbers) e
 		return err
 	}
 	addr4, addr6 := firstIPv4(p.Addrs), firstIPv6(p.Addrs)
+	slot := n.slot(slotOwner{uint32(network.VNI), index, p.MAC})
+	t.devices[index] = p.Device
 	t.ports[index] = bpf.OvlPort{
-		Vni: uint32(network.VNI), Mac: p.MAC, Mtu: uint16(network.MTU), Addr4: addr4, Addr6: addr6,
+		Vni: uint32(network.VNI), Mac: p.MAC, Mtu: uint16(network.MTU), Addr4: addr4, Addr6: addr6, Slot: slot,
 	}
-	entry := bpf.OvlFdbEntry{Addr4: addr4, Addr6: addr6, Ifindex: index}
+	entry := bpf.OvlFdbEntry{Addr4: addr4, Addr6: addr6, Ifindex: index, Slot: slot}
 	if p.Kind == datapath.TAP {
 		entry.Flags = fdbTAP
 	}

@@ -76,6 +76,7 @@ func firsts(addr4 [4]byte, addr6 [16]byte) string {
 func host(devices map[string]uint32) numbers {
 	peers := map[netip.Addr]uint16{}
 	return numbers{
+		slot: func(o slotOwner) uint32 { return 100 + o.ifindex },
 		ifindex: func(device string) (uint32, error) {
 			if i, ok := devices[device]; ok {
 				return i, nil
@@ -229,5 +230,29 @@ port #7: VNI 4096, 02:00:00:00:00:01, 10.0.0.2, MTU 1450`,
 				t.Errorf("errors %q, want %q", texts, c.errors)
 			}
 		})
+	}
+}
+
+// TestBuildSlots: a port counts in one slot, as the sender and as who receives.
+func TestBuildSlots(t *testing.T) {
+	n := host(map[string]uint32{"a": 7})
+	var asked []slotOwner
+	n.slot = func(o slotOwner) uint32 {
+		asked = append(asked, o)
+		return 3
+	}
+	got, errs := build(datapath.State{Networks: []datapath.Network{{
+		VNI: 4096, MTU: 1450,
+		Ports:   []datapath.Port{{Device: "a", MAC: mac(1), Addrs: addrs("10.0.0.2")}},
+		Remotes: []datapath.Remote{{MAC: mac(2), VTEP: netip.MustParseAddr("192.0.2.1")}},
+	}}}, n)
+	if len(errs) > 0 || len(asked) != 1 || asked[0] != (slotOwner{4096, 7, mac(1)}) {
+		t.Fatalf("asked for slots of %+v, errors %v", asked, errs)
+	}
+	if port, to, other := got.ports[7], got.fdb[fdbKey(4096, mac(1))], got.fdb[fdbKey(4096, mac(2))]; port.Slot != 3 || to.Slot != 3 || other.Slot != 0 {
+		t.Errorf("slots: port %d, to the port %d, to the remote %d; want 3, 3 and none", port.Slot, to.Slot, other.Slot)
+	}
+	if got.devices[7] != "a" {
+		t.Errorf("devices %v, want a by 7", got.devices)
 	}
 }
