@@ -55,6 +55,11 @@ test-kernel: bpffs ## run the kernel datapath's tests under Linux 6.1, in qemu (
 	@.ci/need $(TEST_PROGRAMS)
 	.ci/test-kernel
 
+.PHONY: test-pairs
+test-pairs: bpffs ## run iperf3 and 100 MB between every two kinds of endpoint (as root; 2 minutes)
+	@.ci/need $(TEST_PROGRAMS)
+	$(GO) test -count=1 -v -run TestPairs ./datapath/kernel -whole
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@for package in $$($(GO) list ./...); do \

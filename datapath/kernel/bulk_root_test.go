@@ -24,6 +24,11 @@ type bulk struct {
 	End struct {
 		SumSent     bulkSum `json:"sum_sent"`
 		SumReceived bulkSum `json:"sum_received"`
+		// Sum has a run of UDP.
+		Sum struct {
+			Packets int `json:"packets"`
+			Lost    int `json:"lost_packets"`
+		} `json:"sum"`
 	} `json:"end"`
 	Intervals []struct {
 		Sum bulkSum `json:"sum"`

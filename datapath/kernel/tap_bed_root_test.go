@@ -2,8 +2,10 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -84,7 +86,10 @@ func openTAP(name string, flags uint16) (*os.File, error) {
 		if flags&unix.IFF_VNET_HDR == 0 {
 			return nil
 		}
-		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6)
+		if unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, takesTCP|takesUDP) == nil {
+			return nil
+		}
+		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, takesTCP)
 	}()
 	if err != nil {
 		_ = unix.Close(fd)
@@ -126,7 +131,7 @@ func (e *tapEndpoint) heard(t *testing.T) [][]byte {
 // itself a TAP, whose frames go to and fro between the two.
 func (e *tapEndpoint) inhabit(t *testing.T, b *bed, subnet int, flags uint16) *linktest.Namespace {
 	t.Helper()
-	ns := b.lab.Endpoint("vm-" + e.port.Device)
+	ns := b.lab.Endpoint(fmt.Sprintf("vm-%d-%s", slices.Index(b.hosts, e.host)+1, e.port.Device))
 	inner := newTAP(t, ns, "eth0", b.mtu, flags)
 	run(t, ns, "ip", "link", "set", "eth0", "address", e.port.MAC.String())
 	run(t, ns, "ip", "addr", "add", e.addr().String()+"/"+strconv.Itoa(subnet), "dev", "eth0")

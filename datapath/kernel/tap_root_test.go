@@ -5,8 +5,6 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	dt "github.com/ovlnet/ovl/datapath/datapathtest"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
@@ -54,33 +52,4 @@ func testTAPFrames(t *testing.T, o linktest.Options) {
 
 func holds(frames [][]byte, want []byte) bool {
 	return slices.ContainsFunc(frames, func(f []byte) bool { return bytes.Equal(f, want) })
-}
-
-// TestTAPBulk runs TCP between a virtual machine and endpoints. One with a
-// virtio header leaves segmentation and checksums to the host, one without
-// does them itself.
-func TestTAPBulk(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 2}, testTAPBulk) }
-
-func testTAPBulk(t *testing.T, o linktest.Options) {
-	kinds := map[string]uint16{"plain": 0, "virtio header": unix.IFF_VNET_HDR}
-	if o.IPv6 {
-		delete(kinds, "plain") // what differs there, the host's stack does
-	}
-	for name, flags := range kinds {
-		t.Run(name, func(t *testing.T) {
-			b := newBed(t, o, HookAuto)
-			tap := b.attachTAPFlags(t, 0, testVNI, "10.0.0.2", flags)
-			near := b.attach(0, testVNI, "10.0.0.3/24")
-			far := b.attach(1, testVNI, "10.0.0.4/24")
-			b.connect()
-			vm := tap.inhabit(t, b, 24, flags)
-			for _, peer := range []*bedEndpoint{near, far} {
-				checkPing(t, vm, peer.addr().String())
-				checkPing(t, peer.Namespace, tap.addr().String(), b.fullPing(0)...)
-				checkTCP(t, peer.Namespace, vm, tap.addr().String())
-				checkUDP(t, vm, peer.Namespace, peer.addr().String())
-				checkUDP(t, peer.Namespace, vm, tap.addr().String())
-			}
-		})
-	}
 }
