@@ -233,11 +233,13 @@ static __always_inline int from_tunnel(struct __sk_buff *ctx)
 					      : drop(ctx, OVL_DROP_MULTICAST);
 	if (!way->to.ifindex)
 		return drop(ctx, OVL_DROP_NOT_LOCAL);
-	/* A TAP segments and checksums for its reader, and a socket cuts UDP
-	 * segments apart: what they go by, strip leaves as it was outside. The
-	 * stack sets it right.
+	/* A packet that is several stays, in the kernel's notes, one of a tunnel
+	 * when it is stripped: bpf_skb_adjust_room leaves gso_type as it was
+	 * outside. TCP's receiver does not look at it. A socket that takes UDP
+	 * cuts by it, and wrong; a TAP's reader is not given such a packet whole.
+	 * The stack sets it right.
 	 */
-	if ((way->to.flags & OVL_PORT_TAP) || (ctx->gso_size && proto != IPPROTO_TCP))
+	if (ctx->gso_size && (proto != IPPROTO_TCP || (way->to.flags & OVL_PORT_TAP)))
 		return pass(ctx, o.tos, inner_eth.h_proto);
 
 	if (strip(ctx, inner_eth.h_proto))

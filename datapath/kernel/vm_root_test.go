@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath"
@@ -115,11 +116,51 @@ func testVM(t *testing.T, o linktest.Options) {
 		t.Run(k.name, func(t *testing.T) {
 			for _, peer := range []*bedEndpoint{near, far} {
 				checkPing(t, peer.Namespace, vm.addr().String(), b.fullPing(0)...)
-				exchange(t, vm, peer, 8<<20)
+				exchange(t, vm, peer, 4<<20)
+				checkGivenWhole(t, b, k, vm, peer)
 			}
 		})
 	}
+	t.Run("packets of their own", func(t *testing.T) {
+		slow := b.slow(t)
+		checkPing(t, far.Namespace, vms[0].addr().String())
+		checkUDP(t, far.Namespace, vms[0].Namespace, vms[0].addr().String())
+		if n := b.slow(t) - slow; n > 0 {
+			t.Errorf("%d of them took the slow path", n)
+		}
+	})
 	t.Run("one to another", func(t *testing.T) { exchange(t, vms[0], vms[len(vms)-1], 8<<20) })
+}
+
+// checkGivenWhole wants a machine that takes large packets of TCP to get them,
+// and one that does not, segments.
+func checkGivenWhole(t *testing.T, b *bed, k vmKind, vm, peer *bedEndpoint) {
+	t.Helper()
+	for _, addr := range vm.port.Addrs {
+		before := given(t, vm)
+		checkTransfer(t, peer.Namespace, vm.Namespace, addr, 8<<20)
+		after := given(t, vm)
+		mean := int((after.Bytes - before.Bytes) / (after.Packets - before.Packets))
+		if whole := mean > 5*b.mtu; whole != (k.takes&unix.TUN_F_TSO4 != 0) {
+			t.Errorf("TCP from %s to %s: the machine is given %d bytes at a time", peer.Name, addr, mean)
+		}
+	}
+}
+
+// given counts what a TAP has handed to its reader.
+func given(t *testing.T, vm *bedEndpoint) (c datapath.Counter) {
+	t.Helper()
+	err := vm.host.Do(func() error {
+		d, err := netlink.LinkByName(vm.port.Device)
+		if err == nil {
+			c = datapath.Counter{Packets: d.Attrs().Statistics.TxPackets, Bytes: d.Attrs().Statistics.TxBytes}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // exchange sends streams and segmented datagrams both ways, over each of the
