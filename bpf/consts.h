@@ -45,7 +45,6 @@
 
 #define OVL_FLOW_LABEL 0x000fffff /* RFC 8200 section 3 */
 #define OVL_OUTER_TTL 64
-#define OVL_IP6_MIN_MTU 1280 /* RFC 8200 section 5 */
 #define OVL_IP_DF 0x4000
 #define OVL_IP_FRAG 0x3fff /* MF and offset */
 #define OVL_ECN_MASK 0x03

@@ -26,7 +26,7 @@ static __always_inline int forward_slow(struct __sk_buff *ctx, const struct conf
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (w->to.ifindex)
 		return deliver(ctx, &w->to, false);
-	return encapsulate_slow(ctx, cfg, &w->to, w->port.vni, w->port.mtu);
+	return send_slow(ctx, cfg, &w->to, &w->port);
 }
 
 /* follow serves a sender that still has an address down with the MAC of an
@@ -43,26 +43,10 @@ static __always_inline struct way_out *follow(struct __sk_buff *ctx, struct way_
 	return way_out(ctx->ifindex, n->mac);
 }
 
-/* gso_headers returns the length of the headers that every segment of a GSO
- * packet repeats, 0 for a packet that is none.
- */
-static __always_inline __u16 gso_headers(struct __sk_buff *ctx, __u32 l3_len, __u8 protocol)
-{
-	__u8 offset = 0;
-
-	if (!ctx->gso_size)
-		return 0;
-	if (protocol == IPPROTO_UDP)
-		return l3_len + sizeof(struct udphdr);
-	/* the upper four bits of byte 12: the header's length in words */
-	bpf_skb_load_bytes(ctx, ETH_HLEN + l3_len + 12, &offset, sizeof(offset));
-	return l3_len + (offset >> 4) * 4;
-}
-
 static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct config *cfg,
 					struct way_out *w, const struct sender *s)
 {
-	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu };
+	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu, .least = OVL_LEAST_MTU4 };
 	struct ethhdr *eth;
 	struct iphdr *ip;
 	int reason;
@@ -133,7 +117,7 @@ static __always_inline int endpoint_arp(struct __sk_buff *ctx, const struct conf
 static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct config *cfg,
 					struct way_out *w, const struct sender *s)
 {
-	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu };
+	struct inner in = { .vni = w->port.vni, .mtu = w->port.mtu, .least = OVL_LEAST_MTU6 };
 	struct upper u = { .offset = ETH_HLEN + sizeof(struct ipv6hdr) };
 	struct ethhdr *eth;
 	struct ipv6hdr *ip6;

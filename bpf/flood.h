@@ -36,7 +36,8 @@ __noinline int flood_one(struct __sk_buff *ctx, __u32 vni, __u32 index, __u32 fr
 	const struct config *cfg = config();
 	struct port_traffic *port;
 	struct peer *p;
-	int reason;
+	int reason = 0;
+	long rc;
 
 	if (!cfg || !to || to->ifindex == from)
 		return 0;
@@ -48,10 +49,15 @@ __noinline int flood_one(struct __sk_buff *ctx, __u32 vni, __u32 index, __u32 fr
 			count(ctx, &port->counted.received);
 		return 1;
 	}
-	reason = tunnel_key(ctx, cfg, to->vtep, vni, mtu);
+	p = path(ctx, cfg, to->vtep, to->peer, &rc);
+	if (!p)
+		reason = OVL_DROP_NO_ROUTE;
+	else if (slow_len(ctx) > inner_mtu(p, mtu, tag_len(ctx)))
+		reason = OVL_DROP_TOO_BIG;
+	if (!reason)
+		reason = tunnel_key(ctx, cfg, to->vtep, vni);
 	if (!reason && bpf_clone_redirect(ctx, cfg->vxlan_ifindex, 0) < 0)
 		reason = OVL_DROP_ENCAP;
-	p = peer(to->peer);
 	if (reason)
 		count_dropped(ctx, reason, 1, true);
 	else if (p)

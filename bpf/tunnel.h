@@ -7,6 +7,9 @@
 #define OVL_TUNNEL_H
 
 #include "counters.h"
+#include "icmp.h"
+#include "length.h"
+#include "path.h"
 #include "tables.h"
 
 /* The endpoint's frame as the tunnel needs to know it. */
@@ -14,45 +17,10 @@ struct inner {
 	__u32 vni;
 	__u32 hash; /* of the inner flow */
 	__u16 mtu; /* of the network */
+	__u16 least; /* what every network of its family carries */
 	__u16 l3l4_len; /* length of a GSO packet's IP and transport headers */
 	__u8 ecn;
 };
-
-/* packet_len returns the length of the IP packet as the underlay will see it:
- * of the largest segment where the kernel is still to cut it.
- */
-static __always_inline __u32 packet_len(struct __sk_buff *ctx, __u32 headers)
-{
-	if (ctx->gso_size)
-		return ctx->gso_size + headers;
-	return ctx->len - ETH_HLEN;
-}
-
-/* outer_ip_len is the length of the outer IP header, encap_len that of all that
- * stands between the outer Ethernet header and the inner packet.
- */
-static __always_inline __u32 outer_ip_len(void)
-{
-	return underlay6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-}
-
-static __always_inline __u32 encap_len(void)
-{
-	return outer_ip_len() + OVL_TUNNEL_HLEN;
-}
-
-/* ip_checksum is zero for a header whose checksum is right. */
-static __always_inline __sum16 ip_checksum(const struct iphdr *ip)
-{
-	const __u32 *w = (const __u32 *)ip;
-	__u64 sum = (__u64)w[0] + w[1] + w[2] + w[3] + w[4];
-
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
 
 /* source_port spreads flows over the underlay's paths (RFC 7348 section 5). */
 static __always_inline __u16 source_port(__u32 hash)
@@ -60,11 +28,11 @@ static __always_inline __u16 source_port(__u32 hash)
 	return OVL_SPORT_MIN + (((__u64)hash * OVL_SPORT_COUNT) >> 32);
 }
 
-/* tunnel_key tells the vxlan device where any frame goes. Returns 0 or the
- * reason to drop.
+/* tunnel_key tells the vxlan device where a frame goes that fits. Returns 0
+ * or the reason to drop.
  */
 static __always_inline int tunnel_key(struct __sk_buff *ctx, const struct config *cfg,
-				      const __u8 *vtep, __u32 vni, __u32 mtu)
+				      const __u8 *vtep, __u32 vni)
 {
 	struct bpf_tunnel_key key = {
 		.tunnel_id = vni,
@@ -72,11 +40,6 @@ static __always_inline int tunnel_key(struct __sk_buff *ctx, const struct config
 	};
 	__u64 flags = BPF_F_ZERO_CSUM_TX | BPF_F_DONT_FRAGMENT;
 
-	/* The largest IPv6 extension-free TCP header is 60 + 40 bytes; what a
-	 * segment's own headers take is not looked at here.
-	 */
-	if (!ctx->gso_size && ctx->len - ETH_HLEN > mtu)
-		return OVL_DROP_TOO_BIG;
 	if (underlay6) {
 		flags |= BPF_F_TUNINFO_IPV6;
 		copy_words(key.remote_ipv6, vtep, 4);
@@ -94,56 +57,18 @@ static __always_inline int tunnel_key(struct __sk_buff *ctx, const struct config
 	return 0;
 }
 
-/* encapsulate_slow hands any frame to the vxlan device. */
+/* encapsulate_slow hands any frame that fits to the vxlan device. */
 static __always_inline int encapsulate_slow(struct __sk_buff *ctx, const struct config *cfg,
-					    const struct fdb_entry *to, __u32 vni, __u16 mtu)
+					    const struct fdb_entry *to, __u32 vni)
 {
 	struct peer *p = peer(to->peer);
-	int reason = tunnel_key(ctx, cfg, to->vtep, vni, mtu);
+	int reason = tunnel_key(ctx, cfg, to->vtep, vni);
 
 	if (reason)
 		return drop(ctx, reason);
 	if (p)
 		count(ctx, &p->sent);
 	return bpf_redirect(cfg->vxlan_ifindex, 0);
-}
-
-/* route asks the kernel for the way to a VTEP and keeps the answer in p, unless
- * the next hop's address is still to be found. Returns a BPF_FIB_LKUP_RET_….
- */
-static __always_inline long route(struct __sk_buff *ctx, const struct config *cfg,
-				  const struct fdb_entry *to, struct peer *p, __u64 now)
-{
-	struct bpf_fib_lookup fib = {
-		.l4_protocol = IPPROTO_UDP,
-		/* Any length makes the kernel return the path's MTU (Linux 5.12). */
-		.tot_len = OVL_TUNNEL_HLEN,
-		/* The look-up is that of a packet to forward, and wants a device
-		 * that forwards: our own, so that no setting of the host matters.
-		 */
-		.ifindex = cfg->vxlan_ifindex,
-	};
-	long rc;
-
-	if (underlay6) {
-		fib.family = OVL_AF_INET6;
-		copy_words(fib.ipv6_src, cfg->vtep, 4);
-		copy_words(fib.ipv6_dst, to->vtep, 4);
-	} else {
-		fib.family = OVL_AF_INET;
-		fib.ipv4_src = mapped4(cfg->vtep);
-		fib.ipv4_dst = mapped4(to->vtep);
-	}
-	rc = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
-		return rc;
-	p->ifindex = fib.ifindex;
-	/* Unchanged: the kernel did not say. */
-	p->mtu = fib.mtu_result != OVL_TUNNEL_HLEN ? fib.mtu_result : ~0U;
-	copy_mac(p->smac, fib.smac);
-	copy_mac(p->dmac, fib.dmac);
-	p->expires = rc == BPF_FIB_LKUP_RET_SUCCESS ? now + OVL_ROUTE_NS : 0;
-	return rc;
 }
 
 /* write_outer4 and write_outer6 fill the room that was made before a frame of
@@ -237,21 +162,20 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
 			    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
 			    BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len;
+	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len, mtu;
 	long rc = BPF_FIB_LKUP_RET_SUCCESS;
-	__u64 now = bpf_ktime_get_coarse_ns();
-	struct peer *p = peer(to->peer);
+	struct peer *p = path(ctx, cfg, to->vtep, to->peer, &rc);
 	bool written;
 
 	if (!p)
 		return drop(ctx, OVL_DROP_NO_ROUTE);
-	if (now >= p->expires) {
-		rc = route(ctx, cfg, to, p, now);
-		if (rc != BPF_FIB_LKUP_RET_SUCCESS && rc != BPF_FIB_LKUP_RET_NO_NEIGH)
-			return drop(ctx, OVL_DROP_NO_ROUTE);
-	}
-	if (len > in->mtu || len + encap_len() > p->mtu)
-		return drop(ctx, OVL_DROP_TOO_BIG);
+	mtu = inner_mtu(p, in->mtu, 0);
+	/* What the sender may count on is not too big for a path, whatever we are
+	 * told of that: it cannot be asked for less, and what routers say may be
+	 * forged. If it is true, the underlay drops it.
+	 */
+	if (len > mtu && (len > in->mtu || len > in->least))
+		return too_big(ctx, in->vni, mtu);
 
 	if (bpf_skb_adjust_room(ctx, encap_len(), BPF_ADJ_ROOM_MAC,
 				flags | (underlay6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
@@ -259,7 +183,7 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 		/* The kernel still has it down as encapsulated: it came out of
 		 * a tunnel, and an endpoint passes it on.
 		 */
-		return encapsulate_slow(ctx, cfg, to, in->vni, in->mtu);
+		return encapsulate_slow(ctx, cfg, to, in->vni);
 	if (underlay6)
 		written = write_outer6(ctx, cfg, to, in, p, frame_len);
 	else
@@ -271,6 +195,28 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	if (rc == BPF_FIB_LKUP_RET_NO_NEIGH)
 		return bpf_redirect_neigh(p->ifindex, NULL, 0, 0);
 	return bpf_redirect(p->ifindex, 0);
+}
+
+/* send_slow sends any frame to another host by the vxlan device. Like too_big it is
+ * a function of its own; no pointer may be missing. A packet behind a tag is of
+ * the endpoints' own network, whose gateway is not ours to name.
+ */
+__noinline int send_slow(struct __sk_buff *ctx, const struct config *cfg,
+			 const struct fdb_entry *to, const struct port *port)
+{
+	struct peer *p;
+	__u32 mtu;
+	long rc;
+
+	if (!cfg || !to || !port)
+		return TC_ACT_SHOT;
+	p = path(ctx, cfg, to->vtep, to->peer, &rc);
+	if (!p)
+		return drop(ctx, OVL_DROP_NO_ROUTE);
+	mtu = inner_mtu(p, port->mtu, tag_len(ctx));
+	if (slow_len(ctx) > mtu)
+		return too_big(ctx, ctx->vlan_present ? 0 : port->vni, mtu);
+	return encapsulate_slow(ctx, cfg, to, port->vni);
 }
 
 /* strip takes the tunnel headers off an inner IP packet. An error changes

@@ -125,7 +125,7 @@ static __always_inline int answer_duplicate(struct __sk_buff *ctx, __u32 vni, co
 	measure(ctx, 0);
 	if (t)
 		count(ctx, &t->counted.copied);
-	return encapsulate_slow(ctx, cfg, from, vni, OVL_IP6_MIN_MTU);
+	return encapsulate_slow(ctx, cfg, from, vni);
 }
 
 static __always_inline int from_device(struct __sk_buff *ctx)

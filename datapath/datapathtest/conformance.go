@@ -125,6 +125,7 @@ func groups() []group {
 		{"ecn", ecnCases},
 		{"fragments", fragmentCases},
 		{"tags", tagCases},
+		{"mtu", mtuCases},
 	}
 }
 

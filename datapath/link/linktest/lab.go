@@ -3,12 +3,12 @@
 // Nothing of a lab is ever in the namespace that the process started in.
 //
 // What happens, in order: New makes a namespace for each host (namespace.go),
-// joins them by one veth pair or by a bridge in a namespace of its own
-// (underlay.go) or by a wire (wire.go), and hands out the Lab. Its Endpoint
-// adds bare namespaces for what talks over the overlay. Close, which New
-// registers as a cleanup, takes everything away again, a half-made lab
-// included. What a killed process leaves behind is found by Leftovers
-// (leftovers.go).
+// joins them by one veth pair, by a bridge in a namespace of its own
+// (underlay.go), by a wire (wire.go) or by routers (router.go), and hands out
+// the Lab. Its Endpoint adds bare namespaces for what talks over the overlay.
+// Close, which New registers as a cleanup, takes everything away again, a
+// half-made lab included. What a killed process leaves behind is found by
+// Leftovers (leftovers.go).
 //
 //	 host 1             host 2                host 1   host 2   host 3
 //	┌────────┐         ┌────────┐            ┌─────┐  ┌─────┐  ┌─────┐
@@ -53,6 +53,10 @@ type Options struct {
 	// Wire joins two hosts by a wire that carries bytes, where a veth pair
 	// hands packets over together with the kernel's notes about them.
 	Wire bool
+	// NarrowMTU puts two routers between the two hosts, joined by a link of
+	// that MTU: smaller than that of the links to the hosts, which so cannot
+	// know it.
+	NarrowMTU int
 }
 
 // UnderlayDevice is the name of the underlay's interface in every host.
@@ -65,6 +69,9 @@ type Lab struct {
 	// Underlay is the namespace of the bridge; nil without one. Its ports
 	// are called h1, h2, and so on.
 	Underlay *Namespace
+	// Routers stand between Hosts[0] and Hosts[1], in that order; none
+	// without NarrowMTU.
+	Routers []*Namespace
 
 	tb     TB
 	prefix string
@@ -122,6 +129,9 @@ func (l *Lab) build(o Options) error {
 			return errors.New("a wire joins two hosts")
 		}
 		return l.joinByWire(o.MTU)
+	}
+	if o.NarrowMTU != 0 {
+		return l.joinByRouters(o)
 	}
 	if o.Hosts == 2 && !o.Bridge {
 		return l.joinByVeth(o.MTU)

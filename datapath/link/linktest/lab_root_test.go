@@ -248,3 +248,32 @@ func TestLeftovers(t *testing.T) {
 		t.Errorf("leftovers %q: want %s and not the living lab's", names, dead.Name)
 	}
 }
+
+// TestRouters: what is as long as the hosts' links take does not get across, and
+// the sender is told what does.
+func TestRouters(t *testing.T) {
+	NeedRoot(t)
+	for _, o := range []Options{{NarrowMTU: 1300}, {NarrowMTU: 1300, IPv6: true}} {
+		t.Run(fmt.Sprintf("%+v", o), func(t *testing.T) {
+			lab := New(t, o)
+			fits := 1300 - 28
+			if o.IPv6 {
+				fits = 1300 - 48
+			}
+			for i, from := range lab.Hosts {
+				to := lab.Hosts[1-i].Addr.String()
+				ping := func(size int) (string, error) {
+					out, err := from.Command(t.Context(), "ping", "-c1", "-W1", "-Mdo", fmt.Sprint("-s", size), to).CombinedOutput()
+					return string(out), err
+				}
+				if out, err := ping(fits); err != nil {
+					t.Errorf("%s: %v\n%s", to, err, out)
+				}
+				out, err := ping(fits + 1)
+				if err == nil || !strings.Contains(strings.ToLower(out), "mtu") || !strings.Contains(out, "1300") {
+					t.Errorf("%s: want to be told of the MTU: %v\n%s", to, err, out)
+				}
+			}
+		})
+	}
+}
