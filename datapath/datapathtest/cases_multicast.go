@@ -43,26 +43,6 @@ func toHosts(s *Site, frame []byte) []Frame {
 	return []Frame{s.To(s.Host2, Red, frame), s.To(s.Host3, Red, frame)}
 }
 
-// behindTag puts an 802.1Q header into a frame.
-func behindTag(vlan uint16, frame []byte) []byte {
-	const addresses = 12
-	out := append([]byte(nil), frame[:addresses]...)
-	out = append(out, 0x81, 0, byte(vlan>>8), byte(vlan))
-	return append(out, frame[addresses:]...)
-}
-
-// withTOS sets the type of service, or traffic class, of an IP packet.
-func withTOS(frame []byte, tos byte) []byte {
-	if IsIPv6(frame) {
-		return Patch(frame, 14, 0x60|tos>>4, tos<<4)
-	}
-	out := Patch(frame, 15, tos)
-	out[24], out[25] = 0, 0
-	sum := checksum(out[14:34])
-	out[24], out[25] = byte(sum>>8), byte(sum)
-	return out
-}
-
 // groupFrames are all kinds of frames that a network with multicast carries.
 func groupFrames() []struct {
 	name  string
@@ -71,10 +51,8 @@ func groupFrames() []struct {
 	mdns4 := MulticastOf(netip.AddrFrom4([4]byte{224, 0, 0, 251}))
 	mdns6 := MulticastOf(netip.MustParseAddr("ff02::fb"))
 	everybody := Party{MAC: broadcast}
-	fragment := func(from Endpoint, flags layers.IPv4Flag, offset uint16) []byte {
-		ip := ipv4(from.On4(), mdns4, layers.IPProtocolUDP)
-		ip.Id, ip.Flags, ip.FragOffset = 7, flags, offset
-		return serialize(ethernet(from.On4(), mdns4, layers.EthernetTypeIPv4), ip, gopacket.Payload("sixteen bytes …"))
+	fragment := func(from Endpoint, n int) []byte {
+		return Fragments(UDP4(from.On4(), mdns4, "sixteen bytes and more"), 14, 16, 7)[n]
 	}
 	return []struct {
 		name  string
@@ -90,8 +68,8 @@ func groupFrames() []struct {
 		{"IPv4 of one host to a group's MAC", func(e Endpoint) []byte {
 			return UDP4(e.On4(), Party{mdns4.MAC, netip.AddrFrom4([4]byte{10, 0, 0, 77})}, "a cluster of the old kind")
 		}},
-		{"first fragment of IPv4 multicast", func(e Endpoint) []byte { return fragment(e, layers.IPv4MoreFragments, 0) }},
-		{"last fragment of IPv4 multicast", func(e Endpoint) []byte { return fragment(e, 0, 2) }},
+		{"first fragment of IPv4 multicast", func(e Endpoint) []byte { return fragment(e, 0) }},
+		{"last fragment of IPv4 multicast", func(e Endpoint) []byte { return fragment(e, 1) }},
 		{"IPv6 multicast", func(e Endpoint) []byte { return ICMP6(e.On6(), mdns6) }},
 		{"IPv6 multicast from a link-local address", func(e Endpoint) []byte {
 			return ICMP6(e.OnLinkLocal(), MulticastOf(netip.IPv6LinkLocalAllNodes()))
@@ -118,14 +96,14 @@ func groupFrames() []struct {
 			return Ethernet(e.On4(), Party{MAC: [6]byte{1, 0x80, 0xc2, 0, 0, 0x0e}}, 0x88cc, "a neighbour of LLDP")
 		}},
 		{"802.1Q broadcast", func(e Endpoint) []byte {
-			return behindTag(7, Ethernet(e.On4(), everybody, 0x88b5, "in a VLAN of the endpoints' own"))
+			return Tagged(Ethernet(e.On4(), everybody, 0x88b5, "in a VLAN of the endpoints' own"), 0x8100, 7)
 		}},
 		{"802.1Q multicast of other addresses", func(e Endpoint) []byte {
-			return behindTag(7, UDP4(Party{e.MAC, netip.MustParseAddr("172.16.0.1")}, mdns4, "in a VLAN of the endpoints' own"))
+			return Tagged(UDP4(Party{e.MAC, netip.MustParseAddr("172.16.0.1")}, mdns4, "in a VLAN of the endpoints' own"), 0x8100, 7)
 		}},
 		// No table knows who has the addresses of that VLAN.
 		{"802.1Q ARP request", func(e Endpoint) []byte {
-			return behindTag(4094, ARPRequest(Party{e.MAC, netip.MustParseAddr("172.16.0.1")}, netip.MustParseAddr("172.16.0.2")))
+			return Tagged(ARPRequest(Party{e.MAC, netip.MustParseAddr("172.16.0.1")}, netip.MustParseAddr("172.16.0.2")), 0x8100, 4094)
 		}},
 	}
 }
@@ -147,11 +125,11 @@ func multicastPasses(s *Site) []Case {
 	mdns := MulticastOf(netip.AddrFrom4([4]byte{224, 0, 0, 251}))
 	full := UDP4(s.A.On4(), mdns, string(make([]byte, s.MTU-28)))
 	long := UDP4(s.A.On4(), mdns, string(make([]byte, s.MTU-28+1)))
-	ecn := func(from Endpoint, tos byte) []byte { return withTOS(UDP4(from.On4(), mdns, "hello"), tos) }
-	marked, unaware := withTOS(s.From(s.Host2, Red, ecn(s.C, 2)).Bytes, 3), withTOS(s.From(s.Host2, Red, ecn(s.C, 0)).Bytes, 3)
+	ecn := func(from Endpoint, tos byte) []byte { return WithTOS(UDP4(from.On4(), mdns, "hello"), 14, tos) }
+	marked, unaware := WithTOS(s.From(s.Host2, Red, ecn(s.C, 2)).Bytes, s.OuterIP, 3), WithTOS(s.From(s.Host2, Red, ecn(s.C, 0)).Bytes, s.OuterIP, 3)
 	var capable []Frame
 	for _, f := range toHosts(s, ecn(s.A, 2)) {
-		capable = append(capable, Frame{Underlay, withTOS(f.Bytes, 2)})
+		capable = append(capable, Frame{Underlay, WithTOS(f.Bytes, s.OuterIP, 2)})
 	}
 	return append(cases,
 		multicast("with ECN", Frame{RedA, ecn(s.A, 2)}, append(at(ecn(s.A, 2), RedB, RedTAP), capable...)),
@@ -192,7 +170,7 @@ func multicastNever(s *Site) []Case {
 		multicast("with B's IPv4", Frame{RedA, UDP4(Party{s.A.MAC, s.B.V4}, mdns, "x")}, nil, datapath.DropSourceIP),
 		multicast("with B's IPv6", Frame{RedA, ICMP6(Party{s.A.MAC, s.B.V6}, nodes)}, nil, datapath.DropSourceIP),
 		multicast("with B's MAC", Frame{RedA, Ethernet(s.B.On4(), Party{MAC: broadcast}, 0x88b5, "x")}, nil, datapath.DropSourceMAC),
-		multicast("802.1Q with B's MAC", Frame{RedA, behindTag(7, Ethernet(s.B.On4(), Party{MAC: broadcast}, 0x88b5, "x"))}, nil, datapath.DropSourceMAC),
+		multicast("802.1Q with B's MAC", Frame{RedA, Tagged(Ethernet(s.B.On4(), Party{MAC: broadcast}, 0x88b5, "x"), 0x8100, 7)}, nil, datapath.DropSourceMAC),
 		multicast("with this host's MAC from another host", s.From(s.Host2, Red, Ethernet(a, Party{MAC: broadcast}, 0x88b5, "x")), nil, datapath.DropInnerSource),
 		multicast("with this host's IPv4 from another host", s.From(s.Host2, Red, UDP4(Party{s.C.MAC, s.A.V4}, mdns, "x")), nil, datapath.DropInnerSource),
 		multicast("with a third host's MAC from another host", s.From(s.Host2, Red, UDP4(s.E.On4(), mdns, "x")), nil, datapath.DropInnerSource),
