@@ -266,5 +266,8 @@ func multicastCounters(s *Site) []Case {
 		{Name: "counts the copy to a third host", State: redMulticast, Steps: []Step{
 			{In: []Frame{{RedA, a}}, Out: sent, Check: counted(s.Host3, a, nil)},
 		}},
+		{Name: "counts nothing received where it is not carried", State: redMulticast, Steps: []Step{
+			{In: []Frame{s.From(s.Host2, Blue, c)}, Drops: []datapath.DropReason{datapath.DropMulticast}, Check: counted(s.Host2, nil, nil)},
+		}},
 	}
 }
