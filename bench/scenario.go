@@ -57,6 +57,17 @@ func between(look measure.Func) func(context.Context, Subject, time.Duration) (m
 	}
 }
 
+// between6 is between by the pair's IPv6 addresses.
+func between6(look measure.Func) func(context.Context, Subject, time.Duration) (measure.Values, error) {
+	return func(ctx context.Context, s Subject, d time.Duration) (measure.Values, error) {
+		p, ok := s.Pair.IPv6()
+		if !ok {
+			return nil, errNotApplicable
+		}
+		return look(ctx, p, d)
+	}
+}
+
 // rounds returns in how many of a run's rounds the scenario is looked at.
 func (s Scenario) rounds(all int) int {
 	if s.Once {
@@ -151,6 +162,29 @@ var pairScenarios = []Scenario{
 		},
 		Share:   0.5,
 		Measure: between(measure.UDPRoundTrip),
+	},
+	{
+		Name:    "tcp-ipv6",
+		Figures: []Figure{{Value: "rate", Name: "tcp-ipv6", Title: "TCP over IPv6, 1 stream", Unit: "Gbit/s"}},
+		Quick:   true,
+		Measure: between6(measure.TCP(1)),
+	},
+	{
+		Name:    "udp-64-ipv6",
+		Figures: []Figure{{Value: "rate", Name: "udp-64-ipv6", Title: "UDP over IPv6, 64 bytes, packets received", Unit: "kpps"}},
+		Quick:   true,
+		Share:   0.5,
+		Measure: between6(measure.Packets(smallPayload)),
+	},
+	{
+		Name: "rtt-ipv6",
+		Figures: []Figure{
+			{Value: "p50", Name: "rtt-ipv6", Title: "Round trip, ICMPv6 echo", Unit: "µs", LowerIsBetter: true},
+			{Value: "p99", Name: "rtt-ipv6-p99", Title: "Round trip, ICMPv6 echo, 99 %", Unit: "µs", LowerIsBetter: true},
+		},
+		Quick:   true,
+		Share:   0.3,
+		Measure: between6(measure.EchoRoundTrip),
 	},
 	{
 		Name:    "rr",

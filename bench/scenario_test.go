@@ -47,3 +47,15 @@ func TestLooks(t *testing.T) {
 		t.Errorf("a contender is looked at %d times in 5 rounds, want 6", n)
 	}
 }
+
+func TestRounds(t *testing.T) {
+	for args, want := range map[string]int{"": usualRounds, "-quick": quickRounds, "-quick -rounds 7": 7, "-rounds 1": 1} {
+		o, err := parseOptions(strings.Fields(args), t.Output())
+		if err != nil || o.rounds != want {
+			t.Errorf("%q: %d rounds, %v; want %d", args, o.rounds, err, want)
+		}
+	}
+	if _, err := parseOptions([]string{"-rounds", "0"}, t.Output()); err == nil {
+		t.Error("no rounds at all are taken")
+	}
+}

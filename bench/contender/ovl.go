@@ -53,11 +53,11 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 	if err != nil {
 		return measure.Pair{}, err
 	}
-	create := []string{"network", "create", ovlNetwork}
+	subnets := []string{"--subnet", "10.0.0.0/24", "--subnet", "fd51::/64"}
 	if o.grows {
-		create = append(create, "--subnet", grownSubnet.String())
+		subnets = []string{"--subnet", grownSubnet.String()}
 	}
-	if _, err := o.agents[0].ctl(ctx, create...); err != nil {
+	if _, err := o.agents[0].ctl(ctx, append([]string{"network", "create", ovlNetwork}, subnets...)...); err != nil {
 		return measure.Pair{}, err
 	}
 	var ends [2]measure.Endpoint

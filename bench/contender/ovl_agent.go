@@ -61,7 +61,13 @@ func (a *agent) attach(ctx context.Context, ns *linktest.Namespace) (measure.End
 	if err := json.Unmarshal(out, &e); err != nil || len(e.Addresses) == 0 {
 		return measure.Endpoint{}, fmt.Errorf("attach printed no addresses: %s", out)
 	}
-	return measure.Endpoint{Namespace: ns, Addr: e.Addresses[0].Addr()}, nil
+	end := measure.Endpoint{Namespace: ns, Addr: e.Addresses[0].Addr()}
+	for _, a := range e.Addresses {
+		if a.Addr().Is6() {
+			end.Addr6 = a.Addr()
+		}
+	}
+	return end, nil
 }
 
 // ctl asks the agent and returns what ovlctl prints.

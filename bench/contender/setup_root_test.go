@@ -2,6 +2,7 @@ package contender
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,7 +17,7 @@ import (
 // Bulk TCP really goes through every contender that needs nothing but the
 // kernel, whoever cuts it into segments. A wrong segment size or packet type
 // on the way leaves pings alone and lets TCP crawl from one retransmission to
-// the next.
+// the next. So it does over IPv6.
 func TestBulkTCP(t *testing.T) {
 	linktest.NeedRoot(t)
 	missing := []string{"underlay", "limit", "vxlan", "external"}
@@ -28,11 +29,15 @@ func TestBulkTCP(t *testing.T) {
 		missing = slices.Delete(missing, i, i+1)
 		t.Run(c.Name(), func(t *testing.T) {
 			lab, pair := setUpIn(t, c, 2)
+			pair6, ok := pair.IPv6()
+			if !ok {
+				t.Fatal("its endpoints have no IPv6 addresses")
+			}
 			for _, offload := range []bool{true, false} {
 				if err := lab.SetSegmentationOffload(t.Context(), offload); err != nil {
 					t.Fatal(err)
 				}
-				if err := sendBulk(pair); err != nil {
+				if err := errors.Join(sendBulk(pair), sendBulk(pair6)); err != nil {
 					t.Errorf("segmentation offload %v: %v", offload, err)
 				}
 			}
@@ -50,7 +55,7 @@ func sendBulk(p measure.Pair) error {
 	deadline := time.Now().Add(patience)
 	var l net.Listener
 	err := p.Server.Namespace.Do(func() (err error) {
-		l, err = net.Listen("tcp4", net.JoinHostPort(p.Server.Addr.String(), "0"))
+		l, err = net.Listen("tcp", net.JoinHostPort(p.Server.Addr.String(), "0"))
 		return err
 	})
 	if err != nil {
@@ -59,7 +64,7 @@ func sendBulk(p measure.Pair) error {
 	defer l.Close()
 	var client net.Conn
 	err = p.Client.Namespace.Do(func() (err error) {
-		client, err = net.DialTimeout("tcp4", l.Addr().String(), patience)
+		client, err = net.DialTimeout("tcp", l.Addr().String(), patience)
 		return err
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package contender
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
@@ -14,10 +15,22 @@ type underlay struct{}
 func (underlay) Name() string { return "underlay" }
 
 func (underlay) Setup(_ context.Context, lab *linktest.Lab) (measure.Pair, error) {
-	end := func(i int) measure.Endpoint {
-		return measure.Endpoint{Namespace: lab.Hosts[i].Namespace, Addr: lab.Hosts[i].Addr}
+	var ends [2]measure.Endpoint
+	for i := range ends {
+		h := lab.Hosts[i]
+		ends[i] = measure.Endpoint{Namespace: h.Namespace, Addr: h.Addr, Addr6: ula(i + 1)}
+		err := h.Do(func() error {
+			dev, err := byName(linktest.UnderlayDevice)
+			if err != nil {
+				return err
+			}
+			return addAddr(dev, netip.PrefixFrom(ends[i].Addr6, 64))
+		})
+		if err != nil {
+			return measure.Pair{}, err
+		}
 	}
-	return measure.Pair{Client: end(0), Server: end(1)}, nil
+	return measure.Pair{Client: ends[0], Server: ends[1]}, nil
 }
 
 func (underlay) Teardown(context.Context) error { return nil }

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/bench/measure"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
@@ -22,6 +23,8 @@ type vethEndpoint struct {
 	port string
 	mac  net.HardwareAddr
 	addr netip.Prefix
+	// addr6 is its IPv6 address, beside addr.
+	addr6 netip.Prefix
 }
 
 // newVethEndpoint prepares the number-th endpoint of a lab, from 1.
@@ -31,11 +34,17 @@ func newVethEndpoint(lab *linktest.Lab, contender string, number int) vethEndpoi
 		port:      fmt.Sprintf("port%d", number),
 		mac:       net.HardwareAddr{2, 0, 0, 0, 0, byte(number)},
 		addr:      netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(number)}), 24),
+		addr6:     netip.PrefixFrom(ula(number), 64),
 	}
 }
 
+// ula returns an IPv6 address for the number-th endpoint of a lab.
+func ula(number int) netip.Addr {
+	return netip.AddrFrom16([16]byte{0xfd, 0x51, 15: byte(number)})
+}
+
 func (e vethEndpoint) offer() measure.Endpoint {
-	return measure.Endpoint{Namespace: e.Namespace, Addr: e.addr.Addr()}
+	return measure.Endpoint{Namespace: e.Namespace, Addr: e.addr.Addr(), Addr6: e.addr6.Addr()}
 }
 
 // build makes the veth pair, up at both ends, and gives the namespace its
@@ -61,27 +70,46 @@ func (e vethEndpoint) configure() error {
 	if err != nil {
 		return err
 	}
-	addr := &netlink.Addr{IPNet: &net.IPNet{IP: e.addr.Addr().AsSlice(), Mask: net.CIDRMask(e.addr.Bits(), 32)}}
-	if err := netlink.AddrAdd(dev, addr); err != nil {
-		return fmt.Errorf("address %s: %w", addr, err)
+	for _, a := range []netip.Prefix{e.addr, e.addr6} {
+		if err := addAddr(dev, a); err != nil {
+			return err
+		}
 	}
 	return setUp(dev)
 }
 
-// knows sets the neighbour entry of another endpoint, so that nothing has to
-// answer ARP.
+// addAddr gives a device of the calling thread's namespace an address, which is
+// good at once.
+func addAddr(dev netlink.Link, a netip.Prefix) error {
+	addr := &netlink.Addr{IPNet: &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}}
+	if a.Addr().Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	if err := netlink.AddrAdd(dev, addr); err != nil {
+		return fmt.Errorf("address %s: %w", a, err)
+	}
+	return nil
+}
+
+// knows sets the neighbour entries of another endpoint, so that nothing has to
+// answer ARP or neighbour solicitations.
 func (e vethEndpoint) knows(other vethEndpoint) error {
 	return e.Do(func() error {
 		dev, err := byName("eth0")
 		if err != nil {
 			return err
 		}
-		return netlink.NeighSet(&netlink.Neigh{
-			LinkIndex:    dev.Attrs().Index,
-			State:        netlink.NUD_PERMANENT,
-			HardwareAddr: other.mac,
-			IP:           other.addr.Addr().AsSlice(),
-		})
+		for _, a := range []netip.Prefix{other.addr, other.addr6} {
+			if err := netlink.NeighSet(&netlink.Neigh{
+				LinkIndex:    dev.Attrs().Index,
+				State:        netlink.NUD_PERMANENT,
+				HardwareAddr: other.mac,
+				IP:           a.Addr().AsSlice(),
+			}); err != nil {
+				return fmt.Errorf("neighbour %s: %w", a.Addr(), err)
+			}
+		}
+		return nil
 	})
 }
 

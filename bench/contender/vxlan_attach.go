@@ -44,7 +44,10 @@ func (k *kernelVXLAN) detach() error {
 			if err != nil {
 				return err
 			}
-			return forget(&netlink.Neigh{LinkIndex: dev.Attrs().Index, IP: k.spare.addr.Addr().AsSlice()})
+			return errors.Join(
+				forget(&netlink.Neigh{LinkIndex: dev.Attrs().Index, IP: k.spare.addr.Addr().AsSlice()}),
+				forget(&netlink.Neigh{LinkIndex: dev.Attrs().Index, IP: k.spare.addr6.Addr().AsSlice()}),
+			)
 		}),
 	)
 }

@@ -13,12 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ICMP echo, RFC 792, and as many bytes as ping sends.
+// ICMP echo, RFC 792 and RFC 4443 section 4, and as many bytes as ping sends.
 const (
-	icmpEchoRequest = 8
-	icmpEchoReply   = 0
-	icmpHeader      = 8
-	echoSize        = icmpHeader + 56
+	icmpEchoRequest   = 8
+	icmpEchoReply     = 0
+	icmpv6EchoRequest = 128
+	icmpv6EchoReply   = 129
+	icmpHeader        = 8
+	echoSize          = icmpHeader + 56
 )
 
 // maxLost is how many echoes in a row may stay unanswered.
@@ -124,7 +126,7 @@ func WaitReachable(ctx context.Context, p Pair) error {
 	}
 }
 
-// echo is a raw ICMP socket of the client.
+// echo is a raw ICMP or ICMPv6 socket of the client.
 type echo struct {
 	fd     int
 	to     netip.Addr
@@ -135,7 +137,11 @@ type echo struct {
 }
 
 func newEcho(p Pair) (*echo, error) {
-	fd, err := socketAt(p.Client, unix.SOCK_RAW, unix.IPPROTO_ICMP, func(fd int) error {
+	protocol := unix.IPPROTO_ICMP
+	if p.Server.Addr.Is6() {
+		protocol = unix.IPPROTO_ICMPV6
+	}
+	fd, err := socketAt(p.Client, unix.SOCK_RAW, protocol, func(fd int) error {
 		wait := unix.Timeval{Usec: 300_000}
 		return unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
 	})
@@ -153,7 +159,7 @@ func (e *echo) once(due time.Time) (time.Duration, error) {
 	for range maxLost {
 		e.seq++
 		e.build()
-		if err := unix.Sendto(e.fd, e.packet[:], 0, &unix.SockaddrInet4{Addr: e.to.As4()}); err != nil {
+		if err := e.send(); err != nil {
 			return 0, fmt.Errorf("echo to %s: %w", e.to, err)
 		}
 		answered, err := e.await(e.isReply)
@@ -187,34 +193,46 @@ func (e *echo) await(isReply func(packet []byte) bool) (bool, error) {
 	}
 }
 
+// send hands the request to the kernel, which fills in ICMPv6's checksum.
+func (e *echo) send() error {
+	return unix.Sendto(e.fd, e.packet[:], 0, sockaddr(netip.AddrPortFrom(e.to, 0)))
+}
+
 // build writes the request with the present sequence number.
 func (e *echo) build() {
 	b := e.packet[:]
 	b[0], b[1] = icmpEchoRequest, 0
+	if e.to.Is6() {
+		b[0] = icmpv6EchoRequest
+	}
 	binary.BigEndian.PutUint16(b[2:], 0)
 	binary.BigEndian.PutUint16(b[4:], e.id)
 	binary.BigEndian.PutUint16(b[6:], e.seq)
 	binary.BigEndian.PutUint16(b[2:], checksum(b))
 }
 
-// isReply reports whether an IPv4 packet is the reply to the last request.
+// isReply reports whether what was read is the reply to the last request.
 func (e *echo) isReply(b []byte) bool {
 	icmp, ok := e.ownReply(b)
 	return ok && binary.BigEndian.Uint16(icmp[6:]) == e.seq
 }
 
-// ownReply returns the ICMP part of an IPv4 packet that is a reply to any
-// request of this process.
+// ownReply returns the ICMP part of what was read, if that is a reply to any
+// request of this process. A raw socket reads packets of IPv4 with their IP
+// header, and those of IPv6 without.
 func (e *echo) ownReply(b []byte) (icmp []byte, ok bool) {
-	if len(b) < 20 {
+	reply := byte(icmpv6EchoReply)
+	if !e.to.Is6() {
+		if len(b) < 20 {
+			return nil, false
+		}
+		b = b[min(len(b), int(b[0]&0x0f)*4):]
+		reply = icmpEchoReply
+	}
+	if len(b) < icmpHeader {
 		return nil, false
 	}
-	header := int(b[0]&0x0f) * 4
-	if len(b) < header+icmpHeader {
-		return nil, false
-	}
-	icmp = b[header:]
-	return icmp, icmp[0] == icmpEchoReply && binary.BigEndian.Uint16(icmp[4:]) == e.id
+	return b, b[0] == reply && binary.BigEndian.Uint16(b[4:]) == e.id
 }
 
 // checksum is that of RFC 1071 over an even number of bytes.

@@ -20,11 +20,22 @@ import (
 type Endpoint struct {
 	Namespace *linktest.Namespace
 	Addr      netip.Addr
+	// Addr6 is its IPv6 address, beside Addr; invalid where it has none.
+	Addr6 netip.Addr
 }
 
 // Pair is the two ends of a measurement. The client sends, or asks.
 type Pair struct {
 	Client, Server Endpoint
+}
+
+// IPv6 returns the pair by its IPv6 addresses, if both ends have one.
+func (p Pair) IPv6() (Pair, bool) {
+	if !p.Client.Addr6.IsValid() || !p.Server.Addr6.IsValid() {
+		return Pair{}, false
+	}
+	p.Client.Addr, p.Server.Addr = p.Client.Addr6, p.Server.Addr6
+	return p, true
 }
 
 // Sleep returns after d, or early with ctx's error.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"maps"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -185,6 +186,22 @@ func TestEchoIsValid(t *testing.T) {
 		if e.isReply(change(append([]byte(nil), reply...))) {
 			t.Errorf("%s is taken for the reply", name)
 		}
+	}
+}
+
+func TestEchoOfIPv6(t *testing.T) {
+	e := &echo{id: 0x1234, seq: 7, to: netip.IPv6Loopback()}
+	e.build()
+	if e.packet[0] != icmpv6EchoRequest {
+		t.Errorf("the request has type %d", e.packet[0])
+	}
+	reply := append([]byte(nil), e.packet[:]...)
+	reply[0] = icmpv6EchoReply // no IP header: the kernel takes it off
+	if !e.isReply(reply) {
+		t.Error("the reply is not recognised")
+	}
+	if e.isReply(e.packet[:]) || e.isReply(reply[:7]) {
+		t.Error("a request, or what is cut short, is taken for the reply")
 	}
 }
 

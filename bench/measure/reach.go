@@ -32,7 +32,7 @@ func FirstReply(ctx context.Context, p Pair, limit time.Duration) error {
 		e.build()
 		next := time.Now().Add(probeInterval)
 		// Nobody may be there yet, and the kernel says so of an earlier one.
-		if err := unix.Sendto(e.fd, e.packet[:], 0, &unix.SockaddrInet4{Addr: e.to.As4()}); err != nil && !isUnreachable(err) {
+		if err := e.send(); err != nil && !isUnreachable(err) {
 			return fmt.Errorf("echo to %s: %w", e.to, err)
 		}
 		answered, err := e.await(e.isFromServer)
@@ -44,11 +44,12 @@ func FirstReply(ctx context.Context, p Pair, limit time.Duration) error {
 	return fmt.Errorf("%s has not answered an ICMP echo for %v", e.to, limit)
 }
 
-// isFromServer reports whether an IPv4 packet is the server's reply to any
-// request so far.
+// isFromServer reports whether what was read is the server's reply to any
+// request so far. What is read of IPv6 does not say whose it is; nobody but
+// the server knows the ID.
 func (e *echo) isFromServer(b []byte) bool {
 	_, ok := e.ownReply(b)
-	return ok && [4]byte(b[12:16]) == e.to.As4()
+	return ok && (e.to.Is6() || [4]byte(b[12:16]) == e.to.As4())
 }
 
 func isUnreachable(err error) bool {

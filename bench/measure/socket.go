@@ -13,11 +13,16 @@ func udpSocket(e Endpoint, prepare func(fd int) error) (fd int, err error) {
 	return socketAt(e, unix.SOCK_DGRAM, unix.IPPROTO_UDP, prepare)
 }
 
-// socketAt opens an IPv4 socket that belongs to e's namespace.
+// socketAt opens a socket of the family of e's address, that belongs to e's
+// namespace.
 func socketAt(e Endpoint, kind, protocol int, prepare func(fd int) error) (fd int, err error) {
+	family := unix.AF_INET
+	if e.Addr.Is6() {
+		family = unix.AF_INET6
+	}
 	err = e.Namespace.Do(func() error {
 		var err error
-		if fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, protocol); err != nil {
+		if fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, protocol); err != nil {
 			return fmt.Errorf("socket: %w", err)
 		}
 		if err := prepare(fd); err != nil {
@@ -29,7 +34,10 @@ func socketAt(e Endpoint, kind, protocol int, prepare func(fd int) error) (fd in
 	return fd, err
 }
 
-func sockaddr(a netip.AddrPort) *unix.SockaddrInet4 {
+func sockaddr(a netip.AddrPort) unix.Sockaddr {
+	if a.Addr().Is6() {
+		return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	}
 	return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 }
 

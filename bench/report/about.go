@@ -50,6 +50,8 @@ func methods() []Method {
 			"sockperf ping-pong: the path, and the scheduler at both ends"},
 		{[]string{"rr", "crr"}, "requests",
 			"wrk asks a small HTTP server over connections that stay open, or over a new one for each request"},
+		{[]string{"tcp-ipv6", "udp-64-ipv6", "rtt-ipv6", "rtt-ipv6-p99"}, "over IPv6",
+			"the same as over IPv4, between the endpoints' IPv6 addresses, of the contenders whose endpoints have one; the underlay is the same"},
 		{[]string{"tcp-cpu", "udp-cpu"}, "CPU time",
 			"what both hosts, and the kernel for them, take at a rate that every contender can bear, for what arrives"},
 		{[]string{"attach", "growth-attach"}, "from attach to the first packet",

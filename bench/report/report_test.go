@@ -82,3 +82,32 @@ func TestWithoutBaseline(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// IPv6 is measured by IPv4 of the same contender, round by round.
+func TestGoalOverIPv6(t *testing.T) {
+	for ipv6, met := range map[float64]bool{9.6: true, 9.4: false} {
+		r := New(3, time.Second)
+		for name, rate := range map[string]float64{"tcp": 10, "tcp-ipv6": ipv6} {
+			f := &Figure{Name: name, Title: name, Unit: "Gbit/s", Baseline: "vxlan"}
+			for round := range 3 {
+				f.Add("vxlan", 1)
+				f.Add("ovl", rate*float64(round+1))
+			}
+			r.Figures = append(r.Figures, f)
+		}
+		r.Summarize()
+		found := false
+		for _, g := range r.Goals() {
+			if g.Figure.Name != "tcp-ipv6" {
+				continue
+			}
+			found = true
+			if g.Met() != met || g.Reached.Median < 0.93 || g.Reached.Median > 0.97 {
+				t.Errorf("%v of 10: %+v, met: %v", ipv6, g.Reached, g.Met())
+			}
+		}
+		if !found {
+			t.Error("no goal for TCP over IPv6")
+		}
+	}
+}

@@ -71,6 +71,27 @@ func (f *Figure) between(contender, other string) (Summary, bool) {
 	return summarize(of), true
 }
 
+// betweenFamilies returns the ratio of a contender's figure of IPv6 to its own
+// of IPv4.
+func (r *Report) betweenFamilies(f *Figure, contender string) (Summary, bool) {
+	v4 := r.figure(strings.TrimSuffix(f.Name, ipv6Suffix))
+	if v4 == nil {
+		return Summary{}, false
+	}
+	of := ratios(f.Values[contender], v4.Values[contender])
+	if len(of) == 0 {
+		return Summary{}, false
+	}
+	return summarize(of), true
+}
+
+// overIPv4 is what a goal for a figure of IPv6 is against: ovl's own figure of
+// IPv4, which has the same name without the suffix.
+const (
+	overIPv4   = "IPv4"
+	ipv6Suffix = "-ipv6"
+)
+
 // goals are the ratios that ovl is to reach, each in one run.
 var goals = []struct {
 	figure, against string
@@ -83,6 +104,9 @@ var goals = []struct {
 	{"udp-64", "vxlan", 2.0},
 	{"udp-64", "external", 1.4},
 	{"rtt", "vxlan", 0.5},
+	{"tcp-ipv6", overIPv4, 0.95},
+	{"udp-64-ipv6", overIPv4, 0.95},
+	{"rtt-ipv6", overIPv4, 1.05},
 }
 
 // Goal is a ratio that ovl is to reach, and what it has reached.
@@ -117,14 +141,18 @@ func (r *Report) Goals() []Goal {
 		if f == nil || !slices.Contains(f.Contenders, "ovl") {
 			continue
 		}
-		reached, ok := f.between("ovl", g.against)
+		reach := func(contender string) (Summary, bool) { return f.between(contender, g.against) }
+		if g.against == overIPv4 {
+			reach = func(contender string) (Summary, bool) { return r.betweenFamilies(f, contender) }
+		}
+		reached, ok := reach("ovl")
 		if !ok {
 			continue
 		}
 		goal := Goal{Figure: f, Against: g.against, Ratio: g.ratio, Reached: reached}
 		if g.against != "limit" {
-			goal.Limit, _ = f.between("limit", g.against)
-			goal.Underlay, _ = f.between("underlay", g.against)
+			goal.Limit, _ = reach("limit")
+			goal.Underlay, _ = reach("underlay")
 		}
 		out = append(out, goal)
 	}
