@@ -56,8 +56,9 @@ static __always_inline __u64 pseudo6(const void *addrs, __u32 len)
 	return add_words((__u64)bpf_htonl(len) + bpf_htonl(IPPROTO_ICMPV6), addrs, 8);
 }
 
-/* check_nd_options wants every option to have a length, and a link-layer address
- * to be the sender's. One who has no address yet gives none.
+/* check_nd_options wants the options to end where the message does, which one of
+ * no length never does, and a link-layer address to be the sender's. One who has
+ * no address yet gives none.
  */
 static __always_inline int check_nd_options(struct __sk_buff *ctx, const struct sender *s,
 					    __u32 len, bool nameless)
@@ -68,8 +69,6 @@ static __always_inline int check_nd_options(struct __sk_buff *ctx, const struct 
 		struct nd_option opt OVL_ALIGNED;
 
 		if (bpf_skb_load_bytes(ctx, OVL_ND_START + at, &opt, sizeof(opt)))
-			return OVL_DROP_INNER_MALFORMED;
-		if (!opt.len)
 			return OVL_DROP_INNER_MALFORMED;
 		at += opt.len * 8;
 		if (opt.type != OVL_ND_OPT_SLLA && opt.type != OVL_ND_OPT_TLLA)

@@ -221,6 +221,7 @@ func discoveryFromTunnelCases(s *Site) []Case {
 		reaches("advertisement", answer),
 		passes("from the tunnel: solicitation for a TAP", s.From(s.Host2, Red, Solicitation(c, s.TAP.V6, c.MAC)), Frame{RedTAP, Solicitation(c, s.TAP.V6, c.MAC)}),
 	}
+	cases = append(cases, disguisedCase(s))
 	for _, k := range []struct {
 		name   string
 		frame  []byte
@@ -253,6 +254,25 @@ func discoveryFromTunnelCases(s *Site) []Case {
 		cases = append(cases, drops("from the tunnel: "+k.name, s.From(s.Host2, Red, k.frame), k.reason))
 	}
 	return cases
+}
+
+// disguisedCase is an advertisement of another's address behind a header which,
+// read as the message, begins a solicitation that is right in every field.
+func disguisedCase(s *Site) Case {
+	const nextInOption, option = 14, 1
+	victim := s.B
+	victim.V6 = netip.AddrFrom16([16]byte{0xfd, 8: nextInOption, 9: option, 15: 3})
+	real := Discovery(s.A.On6(), s.C.On6(), 136, victim.V6, ndOverride, LinkOption(2, s.A.MAC))
+	c := drops("advertisement in disguise", Frame{RedA, checked6(Extend(real, Padding(extDestination)))}, datapath.DropInnerMalformed)
+	c.State = func(st *datapath.State) {
+		ports := Network(st, Red).Ports
+		for i := range ports {
+			if ports[i].MAC == victim.MAC {
+				ports[i].Addrs = victim.Addrs()
+			}
+		}
+	}
+	return c
 }
 
 // endAt cuts a frame of IPv6 off n bytes behind its header, and mends its length.

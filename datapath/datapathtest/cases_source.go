@@ -40,6 +40,8 @@ func sourceCases(s *Site) []Case {
 		{"ARP request with B's IPv4", ARPRequest(as(a, s.B.V4), s.C.V4), datapath.DropSourceARP},
 		{"ARP reply with B's IPv4", ARPReply(as(a, s.B.V4), c), datapath.DropSourceARP},
 		{"ARP reply with the gateway's IPv4", ARPReply(as(a, s.Gateway.V4), c), datapath.DropSourceARP},
+		{"ARP reply without an address", ARPReply(as(a, any4), c), datapath.DropSourceARP},
+		{"ARP that neither asks nor answers", Patch(ARPReply(a, c), 20, 0, 3), datapath.DropInnerMalformed},
 		{"ARP with nobody's sender MAC", Patch(ARPRequest(a, s.C.V4), 22, s.Nobody.MAC[:]...), datapath.DropSourceARP},
 		{"ARP of another hardware", Patch(ARPRequest(a, s.C.V4), 14, 0, 6), datapath.DropInnerMalformed},
 		{"ARP of another protocol", Patch(ARPRequest(a, s.C.V4), 16, 0x86, 0xdd), datapath.DropInnerMalformed},

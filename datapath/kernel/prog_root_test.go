@@ -227,7 +227,14 @@ func testProgramFromEndpoint(t *testing.T, o linktest.Options) {
 	t.Run("source ports", func(t *testing.T) { checkSourcePorts(t, r, toB, ports4, 48) })
 	t.Run("source ports of IPv6", func(t *testing.T) { checkSourcePorts(t, r, dt.UDP6(a6, b6, "hello"), ports6, 48) })
 	t.Run("source ports behind a header", func(t *testing.T) { checkSourcePorts(t, r, behind, ports6+8, 48) })
-	t.Run("source port of fragments", func(t *testing.T) { checkSourcePorts(t, r, fragment, ports6+8, 1) })
+	t.Run("source port of fragments", func(t *testing.T) {
+		checkSourcePorts(t, r, fragment, ports6+8, 1)
+		_, first := r.run(t, fragment)
+		_, later := r.run(t, dt.Extend(dt.UDP6(a6, b6, "hello"), dt.FragmentHeader(9, false)))
+		if sourcePort(first) != sourcePort(later) {
+			t.Errorf("fragments have source ports %d and %d", sourcePort(first), sourcePort(later))
+		}
+	})
 }
 
 // checkSourcePorts wants one port for a flow, and for flows whose inner source
