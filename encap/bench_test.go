@@ -27,12 +27,16 @@ func BenchmarkFlowHash(b *testing.B) {
 }
 
 func BenchmarkOuterPut(b *testing.B) {
-	buf, o := make([]byte, OuterLen), testOuter()
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := o.Put(buf, 1464); err != nil {
-			b.Fatal(err)
-		}
+	for name, o := range map[string]Outer{"IPv4": testOuter(), "IPv6": testOuter6()} {
+		b.Run(name, func(b *testing.B) {
+			buf := make([]byte, OuterLen(o.Src))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := o.Put(buf, 1464); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -38,37 +38,48 @@ func TestTsharkReadsOurFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
+		outer    Outer
 		vni      VNI
 		src, dst string
 		ecn      ECN
 	}{
-		{4096, "10.0.0.1", "10.0.0.2", NotECT},
-		{4097, "10.1.0.1", "10.1.0.9", ECT0},
-		{MaxVNI, "fd00::1", "fd00::2", CE},
+		{testOuter(), 4096, "10.0.0.1", "10.0.0.2", NotECT},
+		{testOuter(), 4097, "10.1.0.1", "10.1.0.9", ECT0},
+		{testOuter(), MaxVNI, "fd00::1", "fd00::2", CE},
+		{testOuter6(), 4096, "10.0.0.1", "10.0.0.2", NotECT},
+		{testOuter6(), MaxVNI, "fd00::1", "fd00::2", CE},
 	} {
 		inner := innerUDP(t, c.src, c.dst)
-		o := testOuter()
+		o := c.outer
 		o.VNI, o.ECN, o.SrcPort = c.vni, c.ecn, SourcePort(FlowHash(inner))
-		frame := make([]byte, OuterLen+len(inner))
+		head := OuterLen(o.Src)
+		frame := make([]byte, head+len(inner))
 		if err := o.Put(frame, len(inner)); err != nil {
 			t.Fatal(err)
 		}
-		copy(frame[OuterLen:], inner)
+		copy(frame[head:], inner)
 		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, 0), CaptureLength: len(frame), Length: len(frame)}
 		if err := w.WritePacket(info, frame); err != nil {
 			t.Fatal(err)
 		}
+		label, df := "", "1"
+		if o.Src.Is6() {
+			label, df = "0x0abcde", ""
+		}
 		want = append(want, strings.Join([]string{
-			fmt.Sprint(c.vni), "0x0800", "192.0.2.1", "192.0.2.2", fmt.Sprint(o.SrcPort), "4789",
-			fmt.Sprint(uint8(c.ecn)), "1", "64", c.src, c.dst, "02:00:00:00:00:0a", "Good", "ovl", "",
+			fmt.Sprint(c.vni), "0x0800", o.Src.String(), o.Dst.String(), fmt.Sprint(o.SrcPort), "4789",
+			fmt.Sprint(uint8(c.ecn)), df, "64", label, c.src, c.dst, "02:00:00:00:00:0a", "Good", "ovl", "",
 		}, "|"))
 	}
 	// Inner and outer fields have one name; occurrence by occurrence, so that
 	// the table tells them apart. The last column is what tshark finds wrong.
-	args := []string{"-r", path, "-n", "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE", "-T", "fields", "-E", "separator=|", "-E", "aggregator=;"}
+	args := []string{"-r", path, "-n", "-o", "ip.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE",
+		"-o", "udp.ignore_ipv6_zero_checksum:TRUE", // RFC 6935, which is not its default
+		"-T", "fields", "-E", "separator=|", "-E", "aggregator=;"}
 	fields := []string{
 		"vxlan.vni", "vxlan.flags", "ip.src", "ip.dst", "udp.srcport", "udp.dstport", "ip.dsfield.ecn", "ip.flags.df", "ip.ttl",
 		"ipv6.src", "ipv6.dst", "eth.src", "ip.checksum.status", "udp.checksum.status", "data.data", "_ws.expert.message",
+		"eth.type", "ipv6.tclass.ecn", "ipv6.hlim", "ipv6.flow",
 	}
 	for _, field := range fields {
 		args = append(args, "-e", field)
@@ -92,7 +103,7 @@ func TestTsharkReadsOurFrames(t *testing.T) {
 // the inner one, into the form of the test's table.
 func normalise(line string) string {
 	col := strings.Split(line, "|")
-	if len(col) != 16 {
+	if len(col) != 20 {
 		return fmt.Sprintf("%d columns", len(col))
 	}
 	at := func(i, n int) string {
@@ -102,13 +113,33 @@ func normalise(line string) string {
 		}
 		return values[n]
 	}
-	src, dst := at(2, 1), at(3, 1)
-	if src == "" {
-		src, dst = at(9, 0), at(10, 0)
+	// Columns of addresses, ECN, DF, TTL and flow label, by family.
+	four, six := [...]int{2, 3, 6, 7, 8}, [...]int{9, 10, 17, -1, 18}
+	family := func(etherType string, n int) (fields []string) {
+		columns := four
+		if etherType == "0x86dd" {
+			columns = six
+		}
+		for _, c := range columns {
+			value := ""
+			if c >= 0 {
+				value = at(c, n)
+			}
+			fields = append(fields, value)
+		}
+		return fields
 	}
+	outer, nth, label := family(at(16, 0), 0), 0, ""
+	if at(16, 0) == at(16, 1) {
+		nth = 1 // both are of one family, and share its columns
+	}
+	if at(16, 0) == "0x86dd" {
+		label = at(19, 0)
+	}
+	inner := family(at(16, 1), nth)
 	checks := "Good"
 	for _, status := range append(strings.Split(col[12], ";"), at(13, 1)) {
-		if status != "1" { // 1 is good
+		if status != "1" && status != "" { // 1 is good, and IPv6 has none
 			checks = "Bad " + col[12] + " " + col[13]
 		}
 	}
@@ -120,8 +151,8 @@ func normalise(line string) string {
 		payload = "ovl"
 	}
 	return strings.Join([]string{
-		at(0, 0), at(1, 0), at(2, 0), at(3, 0), at(4, 0), at(5, 0),
-		at(6, 0), at(7, 0), at(8, 0), src, dst, at(11, 1), checks, payload, col[15],
+		at(0, 0), at(1, 0), outer[0], outer[1], at(4, 0), at(5, 0), outer[2], outer[3], outer[4], label,
+		inner[0], inner[1], at(11, 1), checks, payload, col[15],
 	}, "|")
 }
 
