@@ -139,9 +139,16 @@ static __always_inline int from_device(struct __sk_buff *ctx)
 	struct sender s;
 	__u32 peer;
 	int reason, verdict;
+	long rc;
 
-	if (bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
-				   underlay6 ? BPF_F_TUNINFO_IPV6 : 0))
+	rc = bpf_skb_get_tunnel_key(ctx, &key, offsetof(struct bpf_tunnel_key, local_ipv4),
+				    underlay6 ? BPF_F_TUNINFO_IPV6 : 0);
+	/* The device takes packets of either family, and no member sends those of
+	 * the other.
+	 */
+	if (rc == -EPROTO)
+		return drop(ctx, OVL_DROP_UNKNOWN_VTEP);
+	if (rc)
 		return drop(ctx, OVL_DROP_ENCAP);
 	if (underlay6) {
 		copy_words(vtep, key.remote_ipv6, 4);

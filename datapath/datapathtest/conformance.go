@@ -118,6 +118,7 @@ func groups() []group {
 		{"multicast", multicastCases},
 		{"neighbours", neighbourCases},
 		{"IPv6", ipv6Cases},
+		{"VTEPs", vtepCases},
 		{"tunnel", tunnelCases},
 		{"truncated", truncatedCases},
 		{"isolation", isolationCases},
