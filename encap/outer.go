@@ -13,14 +13,16 @@ const (
 	// OuterTTL is the outer TTL. The inner one is not looked at: to inner
 	// packets the tunnel is one hop on the link.
 	OuterTTL = 64
-	// OuterLenIPv4 and OuterLenIPv6 are what Outer.Put writes before an inner
-	// frame: Ethernet, IP without options or extensions, UDP and VXLAN.
+	// OuterLenIPv4 is what Outer.Put writes before an inner frame over IPv4:
+	// Ethernet, IP without options, UDP and VXLAN.
 	OuterLenIPv4 = ethLen + ipv4Len + udpLen + HeaderLen // 50
+	// OuterLenIPv6 is the same over IPv6, without extension headers.
 	OuterLenIPv6 = ethLen + ipv6Len + udpLen + HeaderLen // 70
-	// MaxInnerFrameIPv4 and MaxInnerFrameIPv6 are the longest inner frames
-	// that the outer packet's 16-bit length can say. That of IPv6 does not
-	// count its own header.
+	// MaxInnerFrameIPv4 is the longest inner frame that the outer packet's
+	// 16-bit length can say.
 	MaxInnerFrameIPv4 = 1<<16 - 1 - ipv4Len - udpLen - HeaderLen
+	// MaxInnerFrameIPv6 is the same for IPv6, whose length does not count its
+	// own header.
 	MaxInnerFrameIPv6 = 1<<16 - 1 - udpLen - HeaderLen
 )
 
