@@ -42,7 +42,9 @@
  */
 #define OVL_ROUTE_NS 10000000ULL
 
+#define OVL_VLAN_HLEN 4
 #define OVL_VLAN_ID 0x0fff /* in the tag's 16 bits, IEEE 802.1Q */
+#define OVL_VLAN_DEPTH 8 /* tags that Linux looks behind */
 
 #define OVL_FLOW_LABEL 0x000fffff /* RFC 8200 section 3 */
 #define OVL_OUTER_TTL 64

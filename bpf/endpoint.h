@@ -218,6 +218,8 @@ static __always_inline int endpoint(struct __sk_buff *ctx)
 		verdict = drop(ctx, OVL_DROP_UNKNOWN_VNI);
 	else if (!untagged)
 		verdict = drop(ctx, OVL_DROP_INNER_MALFORMED);
+	else if (ctx->vlan_present && !whole_behind_tags(ctx))
+		verdict = drop(ctx, OVL_DROP_TRUNCATED);
 	else
 		verdict = from_port(ctx, w, eth);
 	return settle(ctx, verdict, true);

@@ -167,6 +167,11 @@ static __always_inline bool is_group(const __u8 *mac)
 	return mac[0] & 1;
 }
 
+static __always_inline bool is_tag(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
 /* untag takes a priority tag off, one of VLAN 0: its receiver takes the frame
  * for one without a tag, so it has to be looked at as one. Returns false for a
  * frame that has another such tag behind it.
@@ -176,6 +181,30 @@ static __always_inline bool untag(struct __sk_buff *ctx)
 	if (ctx->vlan_present && !(ctx->vlan_tci & OVL_VLAN_ID) && bpf_skb_vlan_pop(ctx))
 		return false;
 	return !ctx->vlan_present || (ctx->vlan_tci & OVL_VLAN_ID);
+}
+
+/* whole_behind_tags says whether a frame with tags has all of the IP header
+ * behind them. Nobody here looks into it, but the vxlan device does since Linux
+ * 6.10, and drops the frame without telling us.
+ */
+static __always_inline bool whole_behind_tags(struct __sk_buff *ctx)
+{
+	__u32 i, at = ETH_HLEN - sizeof(__be16);
+	__be16 type;
+
+	for (i = 0; i < OVL_VLAN_DEPTH; i++) {
+		if (bpf_skb_load_bytes(ctx, at, &type, sizeof(type)))
+			return false;
+		at += sizeof(type);
+		if (type == bpf_htons(ETH_P_IP))
+			return ctx->len >= at + sizeof(struct iphdr);
+		if (type == bpf_htons(ETH_P_IPV6))
+			return ctx->len >= at + sizeof(struct ipv6hdr);
+		if (!is_tag(type))
+			return true;
+		at += sizeof(__be16);
+	}
+	return false;
 }
 
 /* The bounds of the frame. Written out, for the compiler otherwise computes

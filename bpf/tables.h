@@ -76,7 +76,9 @@ static __always_inline bool owns4(__u32 vni, const __u8 *mac, const __u8 *first,
  */
 static __always_inline bool link_local(const __u8 *addr, __u8 *mac)
 {
-	if (addr[0] != 0xfe || addr[1] != 0x80 || addr[11] != 0xff || addr[12] != 0xfe)
+	const __u32 *prefix = (const __u32 *)addr; /* fe80::/64 */
+
+	if (prefix[0] != bpf_htonl(0xfe800000) || prefix[1] || addr[11] != 0xff || addr[12] != 0xfe)
 		return false;
 	mac[0] = addr[8] ^ 2;
 	mac[1] = addr[9];

@@ -48,6 +48,10 @@ static __always_inline int tunnel_key(struct __sk_buff *ctx, const struct config
 		key.remote_ipv4 = bpf_ntohl(mapped4(vtep));
 		key.local_ipv4 = bpf_ntohl(mapped4(cfg->vtep));
 	}
+	/* The source port comes of the hash. Asked for by the vxlan device, behind
+	 * a tag, the kernel would look for the flow in the wrong place.
+	 */
+	bpf_get_hash_recalc(ctx);
 	/* The local address is part of the key since Linux 6.0; before it the
 	 * route to the VTEP chooses.
 	 */
@@ -242,29 +246,37 @@ static __always_inline long strip(struct __sk_buff *ctx, __be16 inner_proto)
 	return rc;
 }
 
+/* write_ecn changes the ECN bits of the IP header of a frame, whose first bytes
+ * are head. False: it could not be written.
+ */
+static __always_inline bool write_ecn(struct __sk_buff *ctx, __be16 proto, __u8 *head, __u8 ecn)
+{
+	const __u8 old = head[1];
+
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		head[1] = (old & ~(OVL_ECN_MASK << 4)) | ecn << 4;
+		return !bpf_skb_store_bytes(ctx, ETH_HLEN, head, 2, BPF_F_RECOMPUTE_CSUM);
+	}
+	head[1] = (old & ~OVL_ECN_MASK) | ecn;
+	/* The sum over header and checksum stays what it was. */
+	return !bpf_l3_csum_replace(ctx, ETH_HLEN + offsetof(struct iphdr, check), bpf_htons(old),
+				    bpf_htons(head[1]), 2) &&
+	       !bpf_skb_store_bytes(ctx, ETH_HLEN, head, 2, 0);
+}
+
 /* set_ect1 makes ECT(1) of ECT(0) in the IP header of a frame: the weakest sign
  * of congestion (RFC 6040 section 4.2). False: the header could not be written.
  */
 static __always_inline bool set_ect1(struct __sk_buff *ctx, __be16 proto)
 {
-	__u8 head[2];
+	__u8 head[2], ecn;
 
 	if (bpf_skb_load_bytes(ctx, ETH_HLEN, head, sizeof(head)))
 		return false;
-	if (proto == bpf_htons(ETH_P_IPV6)) {
-		if ((head[1] >> 4 & OVL_ECN_MASK) != OVL_ECN_ECT0)
-			return true;
-		head[1] ^= OVL_ECN_MASK << 4;
-		return !bpf_skb_store_bytes(ctx, ETH_HLEN, head, sizeof(head),
-					    BPF_F_RECOMPUTE_CSUM);
-	}
-	if ((head[1] & OVL_ECN_MASK) != OVL_ECN_ECT0)
+	ecn = proto == bpf_htons(ETH_P_IPV6) ? head[1] >> 4 : head[1];
+	if ((ecn & OVL_ECN_MASK) != OVL_ECN_ECT0)
 		return true;
-	head[1] ^= OVL_ECN_MASK;
-	/* The sum over header and checksum stays what it was. */
-	return !bpf_l3_csum_replace(ctx, ETH_HLEN + offsetof(struct iphdr, check),
-				    bpf_htons(OVL_ECN_ECT0), bpf_htons(OVL_ECN_ECT1), 2) &&
-	       !bpf_skb_store_bytes(ctx, ETH_HLEN, head, sizeof(head), 0);
+	return write_ecn(ctx, proto, head, OVL_ECN_ECT1);
 }
 
 /* reframe gives what strip has left its own Ethernet header, and takes the

@@ -159,6 +159,8 @@ static __always_inline int from_device(struct __sk_buff *ctx)
 	}
 	if (!untag(ctx))
 		return drop(ctx, OVL_DROP_INNER_MALFORMED);
+	if (ctx->vlan_present && !whole_behind_tags(ctx))
+		return drop(ctx, OVL_DROP_TRUNCATED);
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return drop(ctx, OVL_DROP_TRUNCATED);

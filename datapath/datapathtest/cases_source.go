@@ -33,6 +33,7 @@ func sourceCases(s *Site) []Case {
 		{"broadcast IPv4", UDP4(as(a, netip.AddrFrom4([4]byte{255, 255, 255, 255})), c, "x"), datapath.DropSourceIP},
 		{"nobody's IPv6", ICMP6(as(a, s.Nobody.V6), c6), datapath.DropSourceIP},
 		{"B's IPv6", ICMP6(as(a, s.B.V6), c6), datapath.DropSourceIP},
+		{"its own link-local IPv6 with more in the prefix", ICMP6(as(a, inPrefix(s.A.OnLinkLocal().Addr)), c6), datapath.DropSourceIP},
 		{"B's link-local IPv6", ICMP6(as(a, s.B.OnLinkLocal().Addr), c6), datapath.DropSourceIP},
 		{"the gateway's IPv6", ICMP6(as(a, s.Gateway.V6), c6), datapath.DropSourceIP},
 		{"unspecified IPv6", ICMP6(as(a, any6), c6), datapath.DropSourceIP},
@@ -87,4 +88,12 @@ func sourceCases(s *Site) []Case {
 		passes("ARP reply to this host", Frame{RedA, ARPReply(a, b)}, Frame{RedB, ARPReply(a, b)}),
 		passes("link-local IPv6 of its own", Frame{RedA, ICMP6(s.A.OnLinkLocal(), c6)}, s.To(s.Host2, Red, ICMP6(s.A.OnLinkLocal(), c6))),
 	)
+}
+
+// inPrefix sets a bit of a link-local address that RFC 4291 section 2.5.6 has as
+// zero.
+func inPrefix(a netip.Addr) netip.Addr {
+	b := a.As16()
+	b[7] = 1
+	return netip.AddrFrom16(b)
 }

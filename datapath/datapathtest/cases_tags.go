@@ -1,6 +1,10 @@
 package datapathtest
 
-import "github.com/ovlnet/ovl/datapath"
+import (
+	"fmt"
+
+	"github.com/ovlnet/ovl/datapath"
+)
 
 // tagCases are frames with 802.1Q tags, which are the endpoints' own; but for
 // priority tags, of VLAN 0: a frame with one is to its receiver as one without.
@@ -28,6 +32,28 @@ func tagCases(s *Site) []Case {
 			passes("IPv4 with a priority tag "+p.name, p.in(Tagged(frame, q, priority)), p.out(frame)),
 			passes("IPv4 in VLAN 0 "+p.name, p.in(Tagged(frame, q, 0)), p.out(frame)))
 	}
+	// A mark on the outside means nothing to a frame that is not IP: it is not
+	// looked into, least of all at the tag.
+	inner := UDP4(s.C.On4(), s.A.On4(), longer)
+	for vlan := range uint16(4) {
+		for ecn := range byte(4) {
+			frame := Tagged(inner, q, vlan+4)
+			cases = append(cases, passes(fmt.Sprintf("VLAN %d with the outer mark %d", vlan+4, ecn),
+				Frame{Underlay, WithTOS(s.From(s.Host2, Red, frame).Bytes, s.OuterIP, 0xb8|ecn)}, Frame{RedA, frame}))
+		}
+	}
+	// A flow behind a tag is one flow, however long its packets are.
+	var flow Case
+	for n := range 5 {
+		frame := Tagged(UDP4(s.A.On4(), s.C.On4(), longer[n:]), q, vlan)
+		flow.Steps = append(flow.Steps, Step{In: []Frame{{RedA, frame}}, Out: []Frame{s.To(s.Host2, Red, frame)}})
+	}
+	flow.Name = "a flow in VLAN 5"
+	cases = append(cases, flow)
+	full := UDP4(s.A.On4(), s.C.On4(), string(make([]byte, s.MTU-28)))
+	cases = append(cases,
+		passes("as long as the MTU in VLAN 5", Frame{RedA, Tagged(full[:len(full)-4], q, vlan)}, s.To(s.Host2, Red, Tagged(full[:len(full)-4], q, vlan))),
+		drops("longer than the MTU in VLAN 5", Frame{RedA, Tagged(full[:len(full)-3], q, vlan)}, datapath.DropTooBig))
 	as := func(from, of Endpoint) Party { return Party{from.MAC, of.V4} }
 	here := func(frame []byte) Frame { return Frame{RedA, frame} }
 	there := func(frame []byte) Frame { return s.From(s.Host2, Red, frame) }

@@ -14,6 +14,14 @@ import (
 // isIPv6 says of which version the header at is.
 func isIPv6(frame []byte, at int) bool { return frame[at]>>4 == 6 }
 
+// tos is the type of service or traffic class.
+func tos(frame []byte, at int) byte {
+	if isIPv6(frame, at) {
+		return frame[at]<<4 | frame[at+1]>>4
+	}
+	return frame[at+1]
+}
+
 // WithTOS sets the type of service or traffic class: DSCP and ECN.
 func WithTOS(frame []byte, at int, tos byte) []byte {
 	out := slices.Clone(frame)
