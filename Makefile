@@ -60,6 +60,10 @@ test-pairs: bpffs ## run iperf3 and 100 MB between every two kinds of endpoint (
 	@.ci/need $(TEST_PROGRAMS)
 	$(GO) test -count=1 -v -run TestPairs ./datapath/kernel -whole
 
+.PHONY: test-frames
+test-frames: bpffs ## send a million random frames through the kernel datapath from each side (as root)
+	$(GO) test -count=1 -timeout 30m -v -run TestRandomFrames ./datapath/kernel -frames 1000000 -seed 0
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@for package in $$($(GO) list ./...); do \

@@ -50,10 +50,6 @@ func tagCases(s *Site) []Case {
 	}
 	flow.Name = "a flow in VLAN 5"
 	cases = append(cases, flow)
-	full := UDP4(s.A.On4(), s.C.On4(), string(make([]byte, s.MTU-28)))
-	cases = append(cases,
-		passes("as long as the MTU in VLAN 5", Frame{RedA, Tagged(full[:len(full)-4], q, vlan)}, s.To(s.Host2, Red, Tagged(full[:len(full)-4], q, vlan))),
-		drops("longer than the MTU in VLAN 5", Frame{RedA, Tagged(full[:len(full)-3], q, vlan)}, datapath.DropTooBig))
 	as := func(from, of Endpoint) Party { return Party{from.MAC, of.V4} }
 	here := func(frame []byte) Frame { return Frame{RedA, frame} }
 	there := func(frame []byte) Frame { return s.From(s.Host2, Red, frame) }

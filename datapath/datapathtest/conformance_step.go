@@ -29,6 +29,7 @@ const (
 func (l *lab) run(t *testing.T, c Case) {
 	t.Helper()
 	l.apply(t, c.State)
+	defer onOneCPU(t)()
 	for i, s := range c.Steps {
 		if err := l.step(t.Context(), s); err != nil {
 			t.Errorf("step %d: %v", i+1, err)

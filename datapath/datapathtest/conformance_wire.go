@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
+	"testing"
 	"time"
 	"unsafe"
 
@@ -135,6 +137,33 @@ func tagOf(oob []byte) ([]byte, error) {
 		}
 	}
 	return nil, nil
+}
+
+// onOneCPU keeps the calling goroutine on one CPU until the function that it
+// returns is called, so that the frames it sends keep their order: each CPU has
+// queues of its own.
+func onOneCPU(t *testing.T) func() {
+	t.Helper()
+	runtime.LockOSThread()
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatalf("CPUs to run on: %v", err)
+	}
+	for cpu := range len(all) * 64 {
+		if all.IsSet(cpu) {
+			one.Set(cpu)
+			break
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		t.Fatalf("run on one CPU: %v", err)
+	}
+	return func() {
+		if err := unix.SchedSetaffinity(0, &all); err != nil {
+			t.Errorf("run on all CPUs again: %v", err)
+		}
+		runtime.UnlockOSThread()
+	}
 }
 
 // wait returns when one of the wires has a frame, or after a while.

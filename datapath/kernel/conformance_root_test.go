@@ -2,12 +2,18 @@ package kernel
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"path/filepath"
 	"testing"
 
 	"github.com/ovlnet/ovl/datapath"
 	dt "github.com/ovlnet/ovl/datapath/datapathtest"
+)
+
+var (
+	frames = flag.Uint64("frames", 100_000, "how many random frames TestRandomFrames sends from each side")
+	seed   = flag.Uint64("seed", 1, "which; 0 takes others each time")
 )
 
 // TestConformance is the contract of package datapath, in frames.
@@ -24,3 +30,7 @@ func openConformance(ctx context.Context, h dt.Host) (datapath.Datapath, func() 
 	}
 	return d, func() error { return Remove(dir) }, nil
 }
+
+// TestRandomFrames: whatever comes in, nothing gets out that may not, and the
+// books add up.
+func TestRandomFrames(t *testing.T) { dt.RunRandom(t, openConformance, *frames, *seed) }
