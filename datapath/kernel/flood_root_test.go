@@ -46,16 +46,16 @@ func TestMulticastChurn(t *testing.T) {
 	}()
 	h := b.hosts[0]
 	n := h.network(testVNI, b.mtu)
-	ports, remotes := slices.Clone(n.Ports), slices.Clone(n.Remotes)
-	for i := range 60 {
-		n.Ports, n.Remotes = slices.Clone(ports), slices.Clone(remotes)
+	for i := range 150 { // on both sides of the other host
+		n.Remotes = append(n.Remotes, datapath.Remote{
+			MAC: encap.MAC{2, 9, 0, 0, 0, byte(i)}, VTEP: netip.AddrFrom4([4]byte{192, 0, byte(1 + i%2*2), byte(i)}),
+		})
+	}
+	ports := slices.Clone(n.Ports)
+	for i := range 40 {
+		n.Ports = slices.Clone(ports)
 		if i%2 == 0 {
 			n.Ports = slices.DeleteFunc(n.Ports, func(p datapath.Port) bool { return p.Device == early.port.Device })
-		}
-		for j := range i % 7 { // before and after the other host's
-			n.Remotes = append(n.Remotes, datapath.Remote{
-				MAC: encap.MAC{2, 9, 0, 0, byte(i), byte(j)}, VTEP: netip.AddrFrom4([4]byte{192, 0, byte(1 + j%3), byte(200 + j)}),
-			})
 		}
 		h.apply(t)
 	}

@@ -71,11 +71,13 @@ func TestFloodPlaces(t *testing.T) {
 		n.flood = got.flood
 	}
 
-	// A peer that has got another number is still at the same place, and an
-	// entry that somebody has copied is met once.
-	n.flood[bpf.OvlFloodKey{Vni: 4096, Index: 1}] = bpf.OvlFloodEntry{Ifindex: 12}
+	// A peer that has got another number is still at the same place, and of an
+	// entry that somebody has copied one is left.
+	at := func(index uint32) bpf.OvlFloodKey { return bpf.OvlFloodKey{Vni: 4096, Index: index} }
+	host3 := netip.MustParseAddr("192.0.2.3").As16()
+	n.flood = floodTable{at(1): {Ifindex: 12}, at(2): {Vtep: host3, Peer: 103}, at(3): {Ifindex: 12}}
 	n.peer = func(netip.Addr) (uint16, error) { return 9, nil }
-	if got, _ := build(floodNetwork("c", 3), n); list(got) != "192.0.2.3#9 12" {
+	if got, _ := build(floodNetwork("c", 3), n); list(got) != "- 12 192.0.2.3#9" {
 		t.Errorf("after drift: %s", list(got))
 	}
 }
