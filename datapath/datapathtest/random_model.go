@@ -232,12 +232,13 @@ func (m *model) received(vni encap.VNI, mac encap.MAC, f Frame) error {
 	return errors.New("nobody who may has sent it")
 }
 
-// asksFor says whether a frame to a group asks for an address of the endpoint
-// with that MAC: from another kind of host, such questions come in the tunnel.
+// asksFor says whether a frame to a group is about an address of the endpoint
+// with that MAC: from another kind of host, ARP and solicitations to groups come
+// in the tunnel, and go to the one whom they mean.
 func (m *model) asksFor(vni encap.VNI, mac encap.MAC, f []byte) bool {
 	p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.NoCopy)
 	var target netip.Addr
-	if arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP); ok && arp.Operation == layers.ARPRequest {
+	if arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP); ok {
 		target, _ = netip.AddrFromSlice(arp.DstProtAddress)
 	}
 	if nd, ok := p.Layer(layers.LayerTypeICMPv6NeighborSolicitation).(*layers.ICMPv6NeighborSolicitation); ok {
@@ -298,7 +299,7 @@ func (m *model) sender(from owner, src encap.MAC, f []byte) error {
 // tooBig says whether a frame tells an endpoint here that one of its packets does
 // not fit, and quotes what it has sent.
 func (m *model) tooBig(f Frame) bool {
-	const header = 8
+	const header, leastQuote = 8, 28
 	p := gopacket.NewPacket(f.Bytes, layers.LayerTypeEthernet, gopacket.NoCopy)
 	var message []byte
 	if icmp, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok &&
@@ -308,7 +309,7 @@ func (m *model) tooBig(f Frame) bool {
 	if icmp, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok && icmp.TypeCode.Type() == layers.ICMPv6TypePacketTooBig {
 		message = p.NetworkLayer().LayerPayload()
 	}
-	if len(message) <= header || f.At == Underlay {
+	if len(message) < header+leastQuote || f.At == Underlay {
 		return false
 	}
 	for _, all := range m.said {
