@@ -68,9 +68,10 @@ type PortCounter struct {
 	// Received is what others have sent it: this host's answers are not in it.
 	Received Counter
 	// Answered is what of Sent the datapath has answered itself: ARP and
-	// neighbour discovery, and packets that got an ICMP error.
+	// neighbour discovery.
 	Answered Counter
-	// Dropped is what of Sent was dropped, for whichever reason.
+	// Dropped is what of Sent was dropped, for whichever reason. Packets that
+	// got an ICMP error are among it.
 	Dropped Counter
 	// Copied is what had to be made beyond the frame that was sent, or that
 	// came from a peer: broadcast to three receivers is two copies. Those of

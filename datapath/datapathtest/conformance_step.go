@@ -99,6 +99,9 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if unchecked != nil {
 		problems = append(problems, unchecked.Error())
 	}
+	if err := CheckBalance(after); err != nil {
+		problems = append(problems, err.Error())
+	}
 	if len(lost) > 0 {
 		problems = append(problems, fmt.Sprintf("nothing gets through any more: %v", lost))
 	}

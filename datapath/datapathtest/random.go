@@ -147,6 +147,7 @@ func (b *batches) try(ctx context.Context, numbers []uint64) error {
 	if err != nil {
 		return err
 	}
+	heardInAll := out + len(sentinels)
 	if lost := sentinels.remove(got); len(lost) > 0 {
 		return fmt.Errorf("nothing gets through any more: %v", lost)
 	}
@@ -165,8 +166,36 @@ func (b *batches) try(ctx context.Context, numbers []uint64) error {
 		problems = append(problems, fmt.Errorf("%d frames came out and %d were dropped (%s), which is not %d, and up to %d more",
 			out, dropped, increases(before, after), certain, maybe))
 	}
+	if after, err = b.dp.Stats(ctx); err == nil {
+		err = errors.Join(CheckBalance(after), b.checkCounters(before, after, certain, len(numbers), heardInAll))
+	}
+	problems = append(problems, err)
 	b.certain, b.out, b.dropped = b.certain+certain, b.out+out, b.dropped+dropped
 	return errors.Join(problems...)
+}
+
+// checkCounters compares the counters with what the suite itself has sent, of
+// which some was certain to be seen, and heard, sentinels included.
+func (b *batches) checkCounters(before, after datapath.Stats, certain, sent, heard int) error {
+	was, is := before.AllPorts(), after.AllPorts()
+	received := int(is.Received.Packets - was.Received.Packets)
+	answered := int(is.Answered.Packets - was.Answered.Packets)
+	out := int(after.AllPeers().Sent.Packets - before.AllPeers().Sent.Packets)
+	var errs []error
+	if received+answered+out != heard {
+		errs = append(errs, fmt.Errorf("counted %d received, %d answered and %d sent to peers, heard %d", received, answered, out, heard))
+	}
+	const sentinels = 1 // from endpoints
+	counted, droppedIn := int(is.Sent.Packets-was.Sent.Packets), int(after.DroppedIn().Packets-before.DroppedIn().Packets)
+	if b.from == fromUnderlay {
+		certain, sent = 0, 0
+	} else if droppedIn != 0 {
+		errs = append(errs, fmt.Errorf("counted %d dropped on their way in", droppedIn))
+	}
+	if counted < certain+sentinels || counted > sent+sentinels {
+		errs = append(errs, fmt.Errorf("counted %d from endpoints, sent %d to %d", counted, certain+sentinels, sent+sentinels))
+	}
+	return errors.Join(errs...)
 }
 
 // hostsOwn recognises what the host's own stack answers to packets that are not
