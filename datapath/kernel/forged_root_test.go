@@ -154,64 +154,6 @@ func (f *forgedBed) fromUnderlay() []forgery {
 	}
 }
 
-// tagged are forgeries that hide behind a priority tag: their receiver would
-// take them for frames without one. They come from A, or from B in the tunnel.
-func (f *forgedBed) tagged() (fromEndpoint, fromUnderlay []forgery) {
-	a, b := f.partyA, f.partyB
-	asB, asA := dt.Party{MAC: a.MAC, Addr: b.Addr}, dt.Party{MAC: b.MAC, Addr: a.Addr}
-	tunnel := func(inner []byte) []byte { return dt.VXLAN(f.hostB, f.hostA, testVNI, inner) }
-	fromEndpoint = []forgery{
-		{"B's IP behind VLAN 0", tagged(0, dt.UDP4(asB, b, "x")), datapath.DropSourceIP},
-		{"B's IP behind VLAN 0 of a priority", tagged(0xe000, dt.UDP4(asB, b, "x")), datapath.DropSourceIP},
-		{"ARP with B's IP behind VLAN 0", tagged(0, dt.ARPReply(asB, b)), datapath.DropSourceARP},
-		{"B's IP behind VLAN 0 twice", tagged(0, tagged(0, dt.UDP4(asB, b, "x"))), datapath.DropInnerMalformed},
-	}
-	fromUnderlay = []forgery{
-		{"inner IP of this host behind VLAN 0", tunnel(tagged(0, dt.UDP4(asA, a, "x"))), datapath.DropInnerSource},
-		{"inner ARP sender of this host behind VLAN 0", tunnel(tagged(0, dt.ARPReply(asA, a))), datapath.DropInnerSource},
-		{"inner IP of this host behind VLAN 0 twice", tunnel(tagged(0, tagged(0, dt.UDP4(asA, a, "x")))), datapath.DropInnerMalformed},
-	}
-	return fromEndpoint, fromUnderlay
-}
-
-// TestForged sends every forged frame on a real interface: each is counted
-// under its reason, and none reaches the endpoint that listens.
-func TestForged(t *testing.T) { onUnderlays(t, linktest.Options{Hosts: 3}, testForged) }
-
-func testForged(t *testing.T, o linktest.Options) {
-	f := newForgedBed(t, o)
-	heardA := listen(t, f.a.Namespace, "eth0")
-	heardB := listen(t, f.b.Namespace, "eth0")
-	taggedHere, taggedThere := f.tagged()
-
-	t.Run("from an endpoint", func(t *testing.T) {
-		send := sender(t, f.a.Namespace, "eth0")
-		for _, c := range append(f.fromEndpoint(), taggedHere...) {
-			f.expectDrop(t, c, send)
-		}
-	})
-	t.Run("from the underlay", func(t *testing.T) {
-		send := sender(t, f.hosts[2].Namespace, linktest.UnderlayDevice)
-		for _, c := range append(f.fromUnderlay(), taggedThere...) {
-			if c.want == datapath.DropECN && o.IPv6 && !stripsEither(t) {
-				continue // the vxlan device drops it, and does not tell us
-			}
-			f.expectDrop(t, c, send)
-		}
-	})
-
-	// What is right passes, so that silence above means something.
-	sender(t, f.a.Namespace, "eth0")(dt.UDP4(f.partyA, f.partyB, "right"))
-	if got := heardB(); len(got) != 1 {
-		t.Errorf("B heard %d frames, want the right one only: %x", len(got), got)
-	}
-	sender(t, f.hosts[1].Namespace, linktest.UnderlayDevice)(
-		dt.VXLAN(f.hostB, f.hostA, testVNI, dt.UDP4(f.partyB, f.partyA, "right")))
-	if got := heardA(); len(got) != 1 {
-		t.Errorf("A heard %d frames, want the right one only: %x", len(got), got)
-	}
-}
-
 // expectDrop sends the frame to host A and waits for the one count.
 func (f *forgedBed) expectDrop(t *testing.T, c forgery, send func([]byte)) {
 	t.Helper()

@@ -203,7 +203,7 @@ func testProgramFromEndpoint(t *testing.T, o linktest.Options) {
 	}
 	for _, c := range f.fromEndpoint() {
 		if cutInIP(c.frame) {
-			continue // the kernel refuses to run it; TestForged sends it
+			continue // the kernel refuses to run it; TestConformance sends such
 		}
 		t.Run("drops "+c.name, func(t *testing.T) { f.checkDrop(t, r, c) })
 	}
@@ -362,7 +362,7 @@ func testProgramFromUnderlay(t *testing.T, o linktest.Options) {
 		}
 		t.Run(c.name, func(t *testing.T) { r.check(t, c) })
 	}
-	// Some drops are found by from_vxlan, after the stack: TestForged has
+	// Some drops are found by from_vxlan, after the stack: TestConformance has
 	// them all.
 	for _, c := range f.fromUnderlay() {
 		if verdict, _ := r.run(t, c.frame); verdict == verdictPass {
