@@ -36,6 +36,9 @@ func sourceCases(s *Site) []Case {
 		{"its own link-local IPv6 with more in the prefix", ICMP6(as(a, inPrefix(s.A.OnLinkLocal().Addr)), c6), datapath.DropSourceIP},
 		{"B's link-local IPv6", ICMP6(as(a, s.B.OnLinkLocal().Addr), c6), datapath.DropSourceIP},
 		{"the gateway's IPv6", ICMP6(as(a, s.Gateway.V6), c6), datapath.DropSourceIP},
+		{"its own IPv4 in IPv6", ICMP6(as(a, netip.AddrFrom16(s.A.V4.As16())), c6), datapath.DropSourceIP},
+		{"its own IPv4 in UDP over IPv6", UDP6(as(a, netip.AddrFrom16(s.A.V4.As16())), c6, "x"), datapath.DropSourceIP},
+		{"a solicitation for an IPv4 address", Solicitation(a6, netip.AddrFrom16(s.C.V4.As16()), s.A.MAC), datapath.DropUnknownNeighbour},
 		{"unspecified IPv6", ICMP6(as(a, any6), c6), datapath.DropSourceIP},
 
 		{"ARP request with B's IPv4", ARPRequest(as(a, s.B.V4), s.C.V4), datapath.DropSourceARP},

@@ -51,7 +51,8 @@ func newRandomFrames(s *Site, seed uint64) *randomFrames {
 		}
 	}
 	for _, e := range append(s.endpoints(), Endpoint{MAC: broadcast, V4: netip.IPv4Unspecified(), V6: netip.IPv6Unspecified()}) {
-		r.words = append(r.words, e.MAC[:], e.V4.AsSlice(), e.V6.AsSlice(), e.OnLinkLocal().Addr.AsSlice())
+		mapped := e.V4.As16()
+		r.words = append(r.words, e.MAC[:], e.V4.AsSlice(), mapped[:], e.V6.AsSlice(), e.OnLinkLocal().Addr.AsSlice())
 	}
 	for _, p := range []Party{s.Here, s.Host2, s.Host3, s.Host4, s.Stranger} {
 		r.words = append(r.words, p.MAC[:], p.Addr.AsSlice())
