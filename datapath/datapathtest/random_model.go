@@ -96,7 +96,7 @@ func (m *model) tunnelled(f []byte) (s spoken, ok, certain bool) {
 	udp, isUDP := p.TransportLayer().(*layers.UDP)
 	vx, isVXLAN := p.Layer(layers.LayerTypeVXLAN).(*layers.VXLAN)
 	s.from, certain = Underlay, forHost && isUDP && m.upright(f, udp)
-	if !isUDP || !isVXLAN || len(vx.Payload) < ethernetLen {
+	if !isUDP || !isVXLAN || len(vx.Payload) < ethernetLen || damaged(f) {
 		return s, false, certain
 	}
 	src, _ := netip.AddrFromSlice(p.NetworkLayer().NetworkFlow().Src().Raw())
@@ -120,6 +120,26 @@ func (m *model) upright(f []byte, udp *layers.UDP) bool {
 	return slices.Equal(addr, m.site.Here.Addr.AsSlice()) && udp.DstPort == vxlanPort &&
 		length == len(f)-end && int(udp.Length) == length &&
 		(udp.Checksum == 0 || slices.Equal(WithUDPChecksum(f, start), f))
+}
+
+// damaged says of a packet that one of its outer checksums is wrong, where it is
+// easy to tell: without options, fragments, and bytes behind it.
+func damaged(f []byte) bool {
+	start, end, ok := ipHeader(f)
+	if !ok || len(f) < end+8 {
+		return false
+	}
+	length := int(binary.BigEndian.Uint16(f[end+4:]))
+	if !isIPv6(f, start) {
+		if checksum(f[start:end]) != 0 {
+			return f[start]&0xf == 5
+		}
+		if f[start] != 0x45 || binary.BigEndian.Uint16(f[start+6:])&0x3fff != 0 {
+			return false
+		}
+	}
+	zero := f[end+6] == 0 && f[end+7] == 0
+	return !zero && length == len(f)-end && !slices.Equal(WithUDPChecksum(f, start), f)
 }
 
 // brokenTag says of a frame that it ends inside its 802.1Q tag: the kernel does
