@@ -12,6 +12,8 @@ import (
 func tunnelCases(s *Site) []Case {
 	inner := UDP4(s.C.On4(), s.A.On4(), longer)
 	good := s.From(s.Host2, Red, inner).Bytes
+	raw := s.From(s.Host2, Red, Ethernet(s.C.On4(), s.A.On4(), 0x88b5, longer)).Bytes
+	good6 := s.From(s.Host2, Red, UDP6(s.C.On6(), s.A.On6(), longer)).Bytes
 	udpLen := len(good) - s.OuterUDP
 	ipLen := len(good) - s.OuterIP
 	padded := append(slices.Clone(good), 0, 0, 0, 0, 0)
@@ -44,7 +46,15 @@ func tunnelCases(s *Site) []Case {
 		cutShort("UDP of length zero", in(WithUDPLength(good, s.OuterUDP, 0))),
 		drops("UDP that ends in the VXLAN header", in(WithUDPLength(good, s.OuterUDP, 8+7)), datapath.DropTruncated),
 		drops("UDP that ends in the inner Ethernet header", in(WithUDPLength(good, s.OuterUDP, 8+8+13)), datapath.DropTruncated),
+		drops("UDP that ends in the VXLAN header of a frame that is not IP", in(WithUDPLength(raw, s.OuterUDP, 8+7)), datapath.DropTruncated),
+		drops("UDP that ends in the inner Ethernet header of a frame that is not IP",
+			in(WithUDPLength(raw, s.OuterUDP, 8+8+13)), datapath.DropTruncated),
 		drops("UDP that ends in the inner IPv4 header", in(WithUDPLength(good, s.OuterUDP, 8+8+14+19)), datapath.DropTruncated),
+		drops("UDP that ends in the inner IPv6 header", in(WithUDPLength(good6, s.OuterUDP, 8+8+14+39)), datapath.DropTruncated),
+		drops("inner IPv6 header cut short under a checksum",
+			in(WithUDPChecksum(s.Cut(good6, s.InnerIP+39), s.OuterIP)), datapath.DropTruncated),
+		drops("inner IPv4 header cut short under a checksum",
+			in(WithUDPChecksum(s.Cut(good, s.InnerIP+19), s.OuterIP)), datapath.DropTruncated),
 		drops("UDP that ends in the inner payload", in(WithUDPLength(good, s.OuterUDP, udpLen-1)), datapath.DropInnerMalformed),
 		cutShort("IP longer than the frame", in(WithIPLength(good, s.OuterIP, ipLen+1))),
 
