@@ -35,10 +35,11 @@ type EndpointSpec struct {
 	after func(step string)
 }
 
-// CreateEndpoint makes the veth pair that s describes, both ends up. It does
-// so wholly or not at all: on any error, also when ctx ends or the namespace
-// loses its name half-way, nothing of it is left. The error wraps ErrExists
-// if IfName is taken in the namespace, ErrNoNamespace if that is gone.
+// CreateEndpoint makes the veth pair that s describes, both ends up and the
+// inner one ready to take packets. It does so wholly or not at all: on any
+// error, also when ctx ends or the namespace loses its name half-way, nothing of
+// it is left. The error wraps ErrExists if IfName is taken in the namespace,
+// ErrNoNamespace if that is gone.
 func CreateEndpoint(ctx context.Context, s EndpointSpec) (err error) {
 	if err := s.validate(); err != nil {
 		return fmt.Errorf("endpoint interface %s: %w", s.Host, err)
@@ -50,6 +51,7 @@ func CreateEndpoint(ctx context.Context, s EndpointSpec) (err error) {
 		{"create", s.createPair},
 		{"inner", func() error { return s.Namespace.Do(s.configureInner) }},
 		{"host", s.configureHost},
+		{"ready", s.awaitReady},
 		// The namespace is held open, so that nothing failed because its name
 		// went away. It would be gone with the last descriptor.
 		{"present", s.Namespace.Present},
