@@ -54,6 +54,9 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		if (*reason)
 			return NULL;
 		if (is_group(dst)) {
+			*reason = OVL_DROP_MULTICAST;
+			if (arp->op != bpf_htons(OVL_ARP_REQUEST))
+				return NULL;
 			*reason = OVL_DROP_UNKNOWN_NEIGHBOUR;
 			n = neigh4(s->vni, addr4(arp->tpa));
 			if (!n)

@@ -33,7 +33,7 @@ func newRandomFrames(s *Site, seed uint64) *randomFrames {
 	r := &randomFrames{site: s, seed: seed, bases: map[side][]Frame{}}
 	here := map[Place]Endpoint{RedA: s.A, RedTAP: s.TAP, BlueA: s.A}
 	for _, at := range []Place{RedA, RedTAP, BlueA} {
-		for _, to := range s.endpoints() {
+		for _, to := range append(s.endpoints(), everybody) {
 			for _, frame := range talk(here[at], to) {
 				r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{at, frame})
 			}
@@ -44,7 +44,7 @@ func newRandomFrames(s *Site, seed uint64) *randomFrames {
 		vni  encap.VNI
 		who  Endpoint
 	}{{s.Host2, Red, s.C}, {s.Host2, Blue, s.D}, {s.Host3, Red, s.E}, {s.Host4, Blue, s.F}} {
-		for _, to := range s.endpoints() {
+		for _, to := range append(s.endpoints(), everybody) {
 			for _, frame := range talk(from.who, to) {
 				r.bases[fromUnderlay] = append(r.bases[fromUnderlay], s.From(from.host, from.vni, frame))
 			}
@@ -62,6 +62,9 @@ func newRandomFrames(s *Site, seed uint64) *randomFrames {
 	}
 	return r
 }
+
+// everybody is who frames to all are for.
+var everybody = Endpoint{MAC: broadcast, V4: netip.AddrFrom4([4]byte{10, 0, 0, 255}), V6: netip.IPv6LinkLocalAllNodes()}
 
 // endpoints are all there are, and one that is not.
 func (s *Site) endpoints() []Endpoint {

@@ -23,6 +23,11 @@ type model struct {
 	ports map[Place]localPort
 	// owner says who has an address, and where.
 	owners map[encap.VNI]map[encap.MAC]owner
+	// lists are those who get a copy of a frame to a group, by the networks
+	// that carry such.
+	lists map[encap.VNI]list
+	// copies is how many more frames may come out than went in.
+	copies int
 	// said are the frames that went in, by what of them stays as it is.
 	said map[string][]spoken
 }
@@ -39,6 +44,11 @@ type owner struct {
 	at    Place
 }
 
+type list struct {
+	ports int
+	hosts map[netip.Addr]bool
+}
+
 // spoken is a frame that went in.
 type spoken struct {
 	vni   encap.VNI
@@ -48,7 +58,7 @@ type spoken struct {
 }
 
 func newModel(s *Site, state datapath.State) *model {
-	m := &model{site: s, state: state, ports: map[Place]localPort{}, owners: map[encap.VNI]map[encap.MAC]owner{}}
+	m := &model{site: s, state: state, ports: map[Place]localPort{}, owners: map[encap.VNI]map[encap.MAC]owner{}, lists: map[encap.VNI]list{}}
 	for _, n := range state.Networks {
 		m.owners[n.VNI] = map[encap.MAC]owner{}
 		for _, p := range n.Ports {
@@ -58,13 +68,19 @@ func newModel(s *Site, state datapath.State) *model {
 		for _, r := range n.Remotes {
 			m.owners[n.VNI][r.MAC] = owner{addrs: r.Addrs, vtep: r.VTEP}
 		}
+		if n.Multicast {
+			m.lists[n.VNI] = list{len(n.Ports), map[netip.Addr]bool{}}
+			for _, r := range n.Remotes {
+				m.lists[n.VNI].hosts[r.VTEP] = true
+			}
+		}
 	}
 	m.forget()
 	return m
 }
 
 // forget begins anew with what went in.
-func (m *model) forget() { m.said = map[string][]spoken{} }
+func (m *model) forget() { m.said, m.copies = map[string][]spoken{}, 0 }
 
 // in takes note of a frame that goes in. certain says that the datapath sees
 // it, so that it comes out or is counted.
@@ -78,6 +94,9 @@ func (m *model) in(f Frame) (certain bool) {
 	} else {
 		s.vni = m.ports[f.At].vni
 		certain = !brokenTag(f.Bytes)
+	}
+	if l, ok := m.lists[s.vni]; ok && toGroup(s.frame) {
+		m.copies += l.ports + len(l.hosts) - 1
 	}
 	key := lasting(s.frame)
 	m.said[key] = append(m.said[key], s)
@@ -194,20 +213,27 @@ func (m *model) out(f Frame) error {
 	if len(inner) < ethernetLen {
 		return errors.New("carries less than an Ethernet header")
 	}
-	to, ok := m.owners[vni][encap.MAC(inner[0:6])]
-	if !ok || !to.vtep.IsValid() {
+	vtep := m.owners[vni][encap.MAC(inner[0:6])].vtep
+	if toGroup(inner) { // any of those that have the network
+		if dst, _ := netip.AddrFromSlice(p.NetworkLayer().NetworkFlow().Dst().Raw()); m.lists[vni].hosts[dst] {
+			vtep = dst
+		}
+	}
+	if !vtep.IsValid() {
 		return fmt.Errorf("network %d has no endpoint %s elsewhere", vni, encap.MAC(inner[0:6]))
 	}
-	host := Party{Addr: to.vtep}
+	host := Party{Addr: vtep}
 	for _, h := range []Party{m.site.Host2, m.site.Host3, m.site.Host4} {
-		if h.Addr == to.vtep {
+		if h.Addr == vtep {
 			host = h
 		}
 	}
 	want := VXLAN(m.site.Here, host, vni, inner)
-	if start, _, ok := ipHeader(inner); ok {
+	if start, _, ok := ipHeader(inner); ok && (!toGroup(inner) || tos(inner, start)&3 != 3) {
 		want = WithTOS(want, m.site.OuterIP, tos(inner, start)&3)
-	} else if tagged(inner) { // may be marked as what is behind the tag
+	} else if ok || tagged(inner) {
+		// A vxlan device marks what carries a mark as RFC 3168 has it, and
+		// may go by what is behind a tag.
 		want = WithTOS(want, m.site.OuterIP, tos(f.Bytes, m.site.OuterIP)&3)
 	}
 	if !slices.Equal(masked(f.Bytes), masked(want)) {
@@ -224,7 +250,11 @@ func (m *model) out(f Frame) error {
 func (m *model) received(vni encap.VNI, mac encap.MAC, f Frame) error {
 	dst, src := encap.MAC(f.Bytes[0:6]), encap.MAC(f.Bytes[6:12])
 	from, ok := m.owners[vni][src]
-	if dst != mac && !m.asksFor(vni, mac, f.Bytes) {
+	switch {
+	case toGroup(f.Bytes) && m.forAll(vni, f.Bytes):
+	case toGroup(f.Bytes) && f.At == Underlay:
+		return fmt.Errorf("is for all, and does not cross")
+	case dst != mac && !m.asksFor(vni, mac, f.Bytes):
 		return fmt.Errorf("is for %s, not for %s", dst, mac)
 	}
 	if !ok || src == mac {
@@ -252,13 +282,28 @@ func (m *model) received(vni encap.VNI, mac encap.MAC, f Frame) error {
 	return errors.New("nobody who may has sent it")
 }
 
-// asksFor says whether a frame to a group is about an address of the endpoint
-// with that MAC: from another kind of host, ARP and solicitations to groups come
-// in the tunnel, and go to the one whom they mean.
+func toGroup(f []byte) bool { return f[0]&1 == 1 }
+
+// forAll says of a frame to a group whether its network carries it: not what
+// the tables answer.
+func (m *model) forAll(vni encap.VNI, f []byte) bool {
+	if _, ok := m.lists[vni]; !ok {
+		return false
+	}
+	if layers.EthernetType(binary.BigEndian.Uint16(f[12:])) == layers.EthernetTypeARP {
+		return false
+	}
+	start, end, ok := ipHeader(f)
+	return !ok || !isIPv6(f, start) || f[start+6] != byte(layers.IPProtocolICMPv6) || len(f) <= end ||
+		f[end] < layers.ICMPv6TypeRouterSolicitation || f[end] > layers.ICMPv6TypeRedirect
+}
+
+// asksFor says whether a frame to a group asks for an address of the endpoint
+// with that MAC: from another kind of host, such questions come in the tunnel.
 func (m *model) asksFor(vni encap.VNI, mac encap.MAC, f []byte) bool {
 	p := gopacket.NewPacket(f, layers.LayerTypeEthernet, gopacket.NoCopy)
 	var target netip.Addr
-	if arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP); ok {
+	if arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP); ok && arp.Operation == layers.ARPRequest {
 		target, _ = netip.AddrFromSlice(arp.DstProtAddress)
 	}
 	if nd, ok := p.Layer(layers.LayerTypeICMPv6NeighborSolicitation).(*layers.ICMPv6NeighborSolicitation); ok {
