@@ -113,5 +113,13 @@ func endpointTable(w io.Writer, e api.Endpoint) {
 	for _, k := range slices.Sorted(maps.Keys(e.Labels)) {
 		row(w, "Label:", k+"="+e.Labels[k])
 	}
+	if c := e.Counters; c != nil {
+		row(w, "Sent:", traffic(c.Sent))
+		row(w, "Received:", traffic(c.Received))
+		row(w, "Answered:", traffic(c.Answered)+" of those sent")
+		row(w, "Dropped:", traffic(c.Dropped)+" of those sent")
+	} else {
+		row(w, "Traffic:", "counted on "+e.Node+" only")
+	}
 	row(w, "Created:", e.Created.Format("2006-01-02 15:04:05 MST"))
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -31,8 +30,7 @@ addresses until it comes back or leaves.`,
 				row(w, "NAME", "VTEP", "STATE", "SINCE", "DATAPATH", "VERSION", "LAST SYNC", "SENT", "RECEIVED")
 				for _, p := range peers {
 					row(w, p.Name, p.VTEP, p.State, a.ago(p.Since), p.Datapath, p.Version, a.ago(p.LastSync),
-						fmt.Sprintf("%d/%d B", p.Sent.Packets, p.Sent.Bytes),
-						fmt.Sprintf("%d/%d B", p.Received.Packets, p.Received.Bytes))
+						amount(p.Sent), amount(p.Received))
 				}
 			})
 		},

@@ -62,9 +62,10 @@ func (a *app) statusTable(w io.Writer, s api.Status) {
 		row(w, "Problem:", p)
 	}
 
-	section(w, len(s.Networks), "NETWORK", "ID", "VNI", "MTU", "HERE", "ELSEWHERE")
+	section(w, len(s.Networks), "NETWORK", "ID", "VNI", "MTU", "HERE", "ELSEWHERE", "SENT", "RECEIVED", "DROPPED")
 	for _, n := range s.Networks {
-		row(w, n.Name, short(n.ID), n.VNI, n.MTU, n.Local, n.Remote)
+		row(w, n.Name, short(n.ID), n.VNI, n.MTU, n.Local, n.Remote,
+			amount(n.Counters.Sent), amount(n.Counters.Received), amount(n.Counters.Dropped))
 	}
 	section(w, len(s.Attachments), "PROGRAM", "DEVICE", "HOOK")
 	for _, p := range s.Attachments {
@@ -90,6 +91,9 @@ func section(w io.Writer, rows int, heads ...any) {
 
 // short is the part of an ID that people read, and may type.
 func short(id string) string { return id[:min(12, len(id))] }
+
+// amount is traffic where there is little room.
+func amount(t api.Traffic) string { return fmt.Sprintf("%d/%d B", t.Packets, t.Bytes) }
 
 func traffic(t api.Traffic) string { return fmt.Sprintf("%d packets, %d bytes", t.Packets, t.Bytes) }
 

@@ -133,9 +133,3 @@ func orEmpty(m map[string]string) map[string]string {
 	}
 	return maps.Clone(m)
 }
-
-func traffic(c datapath.Counter) api.Traffic { return api.Traffic{Packets: c.Packets, Bytes: c.Bytes} }
-
-func add(a, b api.Traffic) api.Traffic {
-	return api.Traffic{Packets: a.Packets + b.Packets, Bytes: a.Bytes + b.Bytes}
-}

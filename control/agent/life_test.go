@@ -302,9 +302,18 @@ func TestStatus(t *testing.T) {
 	l := newLab(t, 2)
 	one, two := l.nodes[0], l.nodes[1]
 	one.create(api.NetworkRequest{Name: "blue"})
-	one.attach("blue", "a")
-	two.attach("blue", "b")
+	here := one.attach("blue", "a")
+	there := two.attach("blue", "b")
+	n := func(packets uint64) datapath.Counter { return datapath.Counter{Packets: packets, Bytes: 100 * packets} }
+	port := datapath.PortCounter{Sent: n(9), Received: n(2), Answered: n(1), Dropped: n(3), Copied: n(0)}
+	blue, err := findNetwork(one.tables(), "blue")
+	if err != nil {
+		t.Fatal(err)
+	}
 	one.host.dp().SetStats(datapath.Stats{
+		Ports:       map[string]datapath.PortCounter{here.Device: port},
+		Networks:    map[encap.VNI]datapath.PortCounter{blue.VNI: port.Add(port)},
+		Past:        datapath.Past{Peers: datapath.PeerCounter{Sent: n(1)}},
 		Drops:       map[datapath.DropReason]datapath.Counter{datapath.DropUnknownVNI: {Packets: 3, Bytes: 180}},
 		Peers:       map[netip.Addr]datapath.PeerCounter{two.host.underlay.Addr: {Sent: datapath.Counter{Packets: 5, Bytes: 500}, Received: datapath.Counter{Packets: 2, Bytes: 200}}},
 		Attachments: []datapath.Attachment{{Program: "from_underlay", Device: "eth0", Hook: "tcx/ingress"}},
@@ -325,7 +334,16 @@ func TestStatus(t *testing.T) {
 	if len(s.Networks) != 1 || s.Networks[0].Local != 1 || s.Networks[0].Remote != 1 {
 		t.Errorf("networks are %+v", s.Networks)
 	}
-	if s.Counters.Drops["unknown_vni"].Packets != 3 || s.Counters.Sent.Bytes != 500 || s.Counters.Drift != 1 || len(s.Attachments) != 1 {
+	if c := s.Networks[0].Counters; c.Sent.Packets != 18 || c.Received.Bytes != 400 || c.Answered.Packets != 2 || c.Dropped.Packets != 6 {
+		t.Errorf("counters of blue are %+v", c)
+	}
+	if e, err := one.EndpointInspect(t.Context(), "a"); err != nil || e.Counters == nil || e.Counters.Sent.Bytes != 900 || e.Counters.Dropped.Packets != 3 {
+		t.Errorf("endpoint a is %+v, %v, want its counters", e, err)
+	}
+	if e, err := one.EndpointInspect(t.Context(), there.ID); err != nil || e.Counters != nil {
+		t.Errorf("endpoint b is %+v, %v, whose counters only its own host has", e, err)
+	}
+	if s.Counters.Drops["unknown_vni"].Packets != 3 || s.Counters.Sent.Bytes != 600 || s.Counters.Drift != 1 || len(s.Attachments) != 1 {
 		t.Errorf("counters are %+v", s.Counters)
 	}
 	if _, ok := s.Counters.Drops["source_mac"]; !ok {

@@ -15,7 +15,7 @@ import (
 	"github.com/ovlnet/ovl/control/cluster/member"
 	"github.com/ovlnet/ovl/control/reconcile"
 	"github.com/ovlnet/ovl/control/store"
-	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/encap"
 )
 
 // Status describes this host.
@@ -47,6 +47,10 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 		s.Attachments = append(s.Attachments, api.Attachment{Program: at.Program, Device: at.Device, Hook: at.Hook})
 	}
 	s.Counters = counters(stats)
+	for i := range s.Networks {
+		n := &s.Networks[i]
+		n.Counters = endpointCounters(stats.Networks[encap.VNI(n.VNI)])
+	}
 	return s, nil
 }
 
@@ -133,19 +137,6 @@ func (a *Agent) problems(applied reconcile.Status) []string {
 	return out
 }
 
-// counters sums up what the datapath has counted.
-func counters(stats datapath.Stats) api.Counters {
-	c := api.Counters{Drops: make(map[string]api.Traffic), Drift: stats.Drift}
-	for _, reason := range datapath.DropReasons() {
-		c.Drops[reason.String()] = traffic(stats.Drops[reason])
-	}
-	for _, p := range stats.Peers {
-		c.Sent = add(c.Sent, traffic(p.Sent))
-		c.Received = add(c.Received, traffic(p.Received))
-	}
-	return c
-}
-
 // Peers describes the other hosts.
 func (a *Agent) Peers(ctx context.Context) ([]api.Peer, error) {
 	stats, err := a.datapath.Stats(ctx)
@@ -208,14 +199,24 @@ func (a *Agent) EndpointList(_ context.Context, network string) ([]api.Endpoint,
 	return out, nil
 }
 
-// EndpointInspect returns one endpoint.
-func (a *Agent) EndpointInspect(_ context.Context, ref string) (api.Endpoint, error) {
+// EndpointInspect returns one endpoint, with its counters if it is on this
+// host.
+func (a *Agent) EndpointInspect(ctx context.Context, ref string) (api.Endpoint, error) {
 	t := a.tables()
 	e, err := findEndpoint(t, "", ref)
 	if err != nil {
 		return api.Endpoint{}, err
 	}
-	return endpointObject(t, e, a.nodeStates()(e.Node)), nil
+	out := endpointObject(t, e, a.nodeStates()(e.Node))
+	if e.Node == a.self.ID {
+		stats, err := a.datapath.Stats(ctx)
+		if err != nil {
+			return api.Endpoint{}, fmt.Errorf("counters of the datapath: %w", err)
+		}
+		c := endpointCounters(stats.Ports[e.Device])
+		out.Counters = &c
+	}
+	return out, nil
 }
 
 // nodeStates returns how to look up the state of a node: one that is not in

@@ -85,4 +85,8 @@ type Endpoint struct {
 	Aliases []string
 	Labels  map[string]string
 	Created time.Time
+	// Counters are there in `endpoint inspect` on the endpoint's own host: no
+	// other counts for it. A host that comes back counts on, an endpoint that
+	// is attached again begins anew.
+	Counters *EndpointCounters `json:",omitempty"`
 }

@@ -78,6 +78,8 @@ type LocalNetwork struct {
 	// Local and Remote count the network's endpoints here and elsewhere.
 	Local  int
 	Remote int
+	// Counters sum up the endpoints here, those included that are gone.
+	Counters EndpointCounters
 }
 
 // Attachment is one program in place.
@@ -100,8 +102,24 @@ type Counters struct {
 	Drift uint64
 }
 
+// EndpointCounters are totals of what an endpoint has sent and received, from
+// its own view. Sent is what reached others, what was answered and what was
+// dropped, together; but for what Copied counts beyond.
+type EndpointCounters struct {
+	Sent     Traffic
+	Received Traffic
+	// Answered is what of Sent its host has answered itself: ARP, neighbour
+	// discovery, and packets that got an ICMP error.
+	Answered Traffic
+	// Dropped is what of Sent was dropped.
+	Dropped Traffic
+	// Copied is how many more than one became of broadcast and multicast.
+	Copied Traffic
+}
+
 // Traffic counts packets and their bytes: inner Ethernet header included,
-// tunnel headers not.
+// tunnel headers not. What the kernel cuts into segments later counts as these
+// segments.
 type Traffic struct {
 	Packets uint64
 	Bytes   uint64

@@ -101,7 +101,12 @@ func (f *Fake) EndpointList(_ context.Context, ref string) ([]api.Endpoint, erro
 func (f *Fake) EndpointInspect(_ context.Context, ref string) (api.Endpoint, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.endpoint(ref, "")
+	e, err := f.endpoint(ref, "")
+	if err == nil && e.NodeID == id("a", 0) {
+		c := Counters
+		e.Counters = &c
+	}
+	return e, err
 }
 
 func (f *Fake) endpoint(ref, networkRef string) (api.Endpoint, error) {

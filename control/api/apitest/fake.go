@@ -32,6 +32,14 @@ const JoinToken = "ovl1.c2VjcmV0"
 // Epoch is when everything was made.
 var Epoch = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
+// Counters are those of every endpoint and network of a Fake.
+var Counters = api.EndpointCounters{
+	Sent:     api.Traffic{Packets: 12, Bytes: 1100},
+	Received: api.Traffic{Packets: 8, Bytes: 800},
+	Answered: api.Traffic{Packets: 1, Bytes: 42},
+	Dropped:  api.Traffic{Packets: 3, Bytes: 180},
+}
+
 // Fake is the backend. Its zero value is ready.
 type Fake struct {
 	// OnLeave, if set, is called by Leave; its error is Leave's.
@@ -81,7 +89,7 @@ func (f *Fake) Status(context.Context) (api.Status, error) {
 	for _, n := range f.networks {
 		if here := f.on(n.id); len(here) > 0 {
 			s.Networks = append(s.Networks, api.LocalNetwork{
-				Name: n.Name, ID: n.id, VNI: uint32(n.vni), MTU: n.MTU, Local: len(here),
+				Name: n.Name, ID: n.id, VNI: uint32(n.vni), MTU: n.MTU, Local: len(here), Counters: Counters,
 			})
 		}
 	}
