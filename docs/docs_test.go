@@ -85,12 +85,45 @@ func TestEveryDropReasonIsExplained(t *testing.T) {
 	}
 }
 
+// TestDropReasonsStandWhereTheyBelong: the table has no reason that is none, and
+// each is under the side that it is numbered with.
+func TestDropReasonsStandWhereTheyBelong(t *testing.T) {
+	byName := map[string]datapath.DropReason{}
+	for _, r := range datapath.DropReasons() {
+		byName[r.String()] = r
+	}
+	text := documents(t)["operations.md"]
+	_, table, _ := strings.Cut(text, "\n| reason | a packet was dropped because |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	const first, underlay = datapath.DropSourceMAC, datapath.DropUnknownVTEP
+	side, rows := datapath.DropReason(0), 0
+	for line := range strings.Lines(table) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "| `"), "`")
+		switch r := byName[name]; {
+		case strings.HasPrefix(line, "| **from an endpoint**"):
+			side = first
+		case strings.HasPrefix(line, "| **from the underlay**"):
+			side = underlay
+		case !strings.HasPrefix(line, "| `"):
+		case r == 0:
+			t.Errorf("operations.md explains %s, which is no reason", name)
+		case (r >= underlay) != (side == underlay):
+			t.Errorf("operations.md has %s, number %d, on the wrong side", name, r)
+		default:
+			rows++
+		}
+	}
+	if rows != len(byName) {
+		t.Errorf("operations.md has %d reasons where they belong, want %d", rows, len(byName))
+	}
+}
+
 func TestEveryMapIsExplained(t *testing.T) {
 	header, err := os.ReadFile("../bpf/maps.h")
 	if err != nil {
 		t.Fatal(err)
 	}
-	maps := regexp.MustCompile(`\} (ovl_[a-z]+) SEC`).FindAllStringSubmatch(string(header), -1)
+	maps := regexp.MustCompile(`\} (ovl_[a-z_]+) SEC`).FindAllStringSubmatch(string(header), -1)
 	if len(maps) == 0 {
 		t.Fatal("no map found in bpf/maps.h")
 	}
