@@ -1,7 +1,7 @@
 package link
 
 // After returns s with a hook that CreateEndpoint calls between its steps:
-// "create", "inner", "host", "present".
+// "create", "inner", "host", "ready", "present".
 func (s EndpointSpec) After(hook func(step string)) EndpointSpec {
 	s.after = hook
 	return s

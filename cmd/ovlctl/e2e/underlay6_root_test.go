@@ -14,6 +14,9 @@ func TestIPv6Underlay(t *testing.T) {
 	linktest.NeedRoot(t)
 	c := newCluster(t, linktest.Options{Hosts: 3, IPv6: true})
 	c.upAll()
+	if line := c.hosts[0].agent.joinLine; line != "ovlctl up --join 2001:db8::1 --token "+c.token {
+		t.Errorf("the first host prints %q", line)
+	}
 	c.hosts[0].must("network", "create", "shop", "--subnet", "10.0.0.0/24", "--subnet", "fd00:5::/64")
 	var endpoints []*endpoint
 	for i, h := range c.hosts {
