@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -54,6 +55,30 @@ func BenchmarkApply(b *testing.B) {
 					apply(full)
 				}
 			})
+		})
+	}
+}
+
+// BenchmarkStats reads the counters of a host with so many peers and ports.
+func BenchmarkStats(b *testing.B) {
+	for _, n := range []int{10, 4000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			d := newBed(b, linktest.Options{Hosts: 1}, HookAuto).hosts[0].dp
+			for i := range n {
+				if _, err := d.peers.index(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})); err != nil {
+					b.Fatal(err)
+				}
+				d.slots.index(slotOwner{vni: testVNI, ifindex: uint32(1000 + i)})
+			}
+			if err := errors.Join(d.peers.write(d.objs.OvlPeers), d.slots.write(d.objs.OvlTraffic)); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if s, err := d.Stats(context.Background()); err != nil || len(s.Peers) != n {
+					b.Fatalf("%d peers, %v", len(s.Peers), err)
+				}
+			}
 		})
 	}
 }

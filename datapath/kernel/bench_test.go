@@ -17,7 +17,7 @@ func BenchmarkTables(b *testing.B) {
 			peers := peerTable{slots: map[netip.Addr]uint16{}, fresh: map[netip.Addr]uint16{}, next: 1, limit: 4095}
 			b.ReportAllocs()
 			for b.Loop() {
-				t, errs := build(s, numbers{ifindex: ifindex, peer: peers.index})
+				t, errs := build(s, numbers{ifindex: ifindex, peer: peers.index, slot: func(slotOwner) uint32 { return 1 }})
 				if len(errs) > 0 || len(t.fdb) != n || len(t.neigh) != n {
 					b.Fatalf("%d and %d entries of %d, %v", len(t.fdb), len(t.neigh), n, errs)
 				}

@@ -3,13 +3,15 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
 	"github.com/ovlnet/ovl/datapath"
 )
 
-// batchSize is how many entries one call reads. A hash bucket must fit in it.
+// batchSize is how many entries one call reads or writes. A hash bucket must fit
+// in it.
 const batchSize = 4096
 
 // syncer brings one map to its wanted content in two steps, so that all maps
@@ -37,32 +39,61 @@ func syncerOf[K, V comparable](name string, m *ebpf.Map, have, want map[K]V) syn
 	return syncer{
 		name: name,
 		add: func() (n int, errs []error) {
+			var keys []K
 			for k, v := range want {
-				if old, ok := have[k]; ok && old == v {
-					continue
+				if old, ok := have[k]; !ok || old != v {
+					keys = append(keys, k)
 				}
-				if err := m.Put(k, v); err != nil {
-					errs = append(errs, failed(k, err))
-					continue
-				}
-				n++
 			}
-			return n, errs
+			values := make([]V, 0, min(len(keys), batchSize))
+			return inBatches(keys, func(batch []K) error {
+				values = values[:0]
+				for _, k := range batch {
+					values = append(values, want[k])
+				}
+				_, err := m.BatchUpdate(batch, values, nil)
+				return err
+			}, func(k K) error { return m.Put(k, want[k]) }, failed)
 		},
 		del: func() (n int, errs []error) {
+			var keys []K
 			for k := range have {
-				if _, ok := want[k]; ok {
-					continue
+				if _, ok := want[k]; !ok {
+					keys = append(keys, k)
 				}
-				if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-					errs = append(errs, failed(k, err))
-					continue
-				}
-				n++
 			}
-			return n, errs
+			return inBatches(keys, func(batch []K) error {
+				_, err := m.BatchDelete(batch, nil)
+				return err
+			}, func(k K) error {
+				if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+					return err
+				}
+				return nil
+			}, failed)
 		},
 	}
+}
+
+// inBatches changes the entries of keys, many by one call where the kernel has
+// that (Linux 5.6). Where a batch fails, for whichever reason, its entries are
+// changed again one by one, so that single failures are told apart. It returns
+// how many it changed.
+func inBatches[K any](keys []K, many func([]K) error, one func(K) error, failed func(K, error) error) (n int, errs []error) {
+	for batch := range slices.Chunk(keys, batchSize) {
+		if len(batch) > 1 && many(batch) == nil {
+			n += len(batch)
+			continue
+		}
+		for _, k := range batch {
+			if err := one(k); err != nil {
+				errs = append(errs, failed(k, err))
+				continue
+			}
+			n++
+		}
+	}
+	return n, errs
 }
 
 // readAll returns the content of a map, in batches where the kernel has
