@@ -116,22 +116,25 @@ func TestFragments(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newTrafficBed(t, o)
 			for i := range f.a.port.Addrs {
-				checkLongDatagrams(t, f.a.Namespace, f.near.Namespace, f.near.port.Addrs[i])
-				checkLongDatagrams(t, f.a.Namespace, f.far.Namespace, f.far.port.Addrs[i])
-				checkLongDatagrams(t, f.far.Namespace, f.a.Namespace, f.a.port.Addrs[i])
+				checkSizes(t, f.a.Namespace, f.near.Namespace, f.near.port.Addrs[i], tooLong...)
+				checkSizes(t, f.a.Namespace, f.far.Namespace, f.far.port.Addrs[i], tooLong...)
+				checkSizes(t, f.far.Namespace, f.a.Namespace, f.a.port.Addrs[i], tooLong...)
 			}
 		})
 	}
 }
 
-// checkLongDatagrams sends datagrams that do not fit the MTU.
-func checkLongDatagrams(t *testing.T, from, to *linktest.Namespace, addr netip.Addr) {
+// tooLong are sizes of datagrams that do not fit the MTU.
+var tooLong = []int{1473, 2900, 9000, 60000}
+
+// checkSizes sends datagrams of these many bytes, one after the other.
+func checkSizes(t *testing.T, from, to *linktest.Namespace, addr netip.Addr, sizes ...int) {
 	t.Helper()
 	at := netip.AddrPortFrom(addr, 4000)
 	in := udpListen(t, to, at)
 	defer func() { _ = in.Close() }()
 	widen(t, in, 4<<20)
-	for i, size := range []int{1473, 2900, 9000, 60000} {
+	for i, size := range sizes {
 		payload := bytes.Repeat([]byte{byte(i), 0x5a, 0xa5}, size/3)
 		udpSend(t, from, at, string(payload))
 		if err := in.SetReadDeadline(time.Now().Add(time.Second)); err != nil {

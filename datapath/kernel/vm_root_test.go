@@ -122,13 +122,13 @@ func testVM(t *testing.T, o linktest.Options) {
 		})
 	}
 	t.Run("packets of their own", func(t *testing.T) {
-		addr := vms[0].addr().String()
+		addr := vms[0].addr()
 		if o.IPv6 {
-			addr = vms[0].port.Addrs[1].String() // before Linux 6.3 only what the underlay has, too
+			addr = vms[0].port.Addrs[1] // before Linux 6.3 only what the underlay has, too
 		}
-		meet(t, far.Namespace, netip.MustParseAddr(addr))
+		meet(t, far.Namespace, addr)
 		slow := b.slow(t)
-		checkPing(t, far.Namespace, addr, "-c", "50", "-i", "0.002")
+		checkSizes(t, far.Namespace, vms[0].Namespace, addr, 3, 60, 600, 1300)
 		if n := b.slow(t) - slow; n > 0 {
 			t.Errorf("%d of them took the slow path", n)
 		}
