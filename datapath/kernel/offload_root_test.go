@@ -92,6 +92,9 @@ func (f *trafficBed) settle(t *testing.T, n nic) {
 // merged, or segments that fill the MTU.
 func (f *trafficBed) checkSegments(t *testing.T, n nic, before, after datapath.Counter) {
 	t.Helper()
+	if before.Packets == after.Packets {
+		return // before Linux 6.7 bpf_redirect_peer counts nothing
+	}
 	mean := int((after.Bytes - before.Bytes) / (after.Packets - before.Packets))
 	least, most := f.mtu-20, f.mtu+14 // the Ethernet header; some segments end what is sent at once
 	if n.merges {
