@@ -246,37 +246,29 @@ static __always_inline long strip(struct __sk_buff *ctx, __be16 inner_proto)
 	return rc;
 }
 
-/* write_ecn changes the ECN bits of the IP header of a frame, whose first bytes
- * are head. False: it could not be written.
- */
-static __always_inline bool write_ecn(struct __sk_buff *ctx, __be16 proto, __u8 *head, __u8 ecn)
-{
-	const __u8 old = head[1];
-
-	if (proto == bpf_htons(ETH_P_IPV6)) {
-		head[1] = (old & ~(OVL_ECN_MASK << 4)) | ecn << 4;
-		return !bpf_skb_store_bytes(ctx, ETH_HLEN, head, 2, BPF_F_RECOMPUTE_CSUM);
-	}
-	head[1] = (old & ~OVL_ECN_MASK) | ecn;
-	/* The sum over header and checksum stays what it was. */
-	return !bpf_l3_csum_replace(ctx, ETH_HLEN + offsetof(struct iphdr, check), bpf_htons(old),
-				    bpf_htons(head[1]), 2) &&
-	       !bpf_skb_store_bytes(ctx, ETH_HLEN, head, 2, 0);
-}
-
 /* set_ect1 makes ECT(1) of ECT(0) in the IP header of a frame: the weakest sign
  * of congestion (RFC 6040 section 4.2). False: the header could not be written.
  */
 static __always_inline bool set_ect1(struct __sk_buff *ctx, __be16 proto)
 {
-	__u8 head[2], ecn;
+	__u8 head[2];
 
 	if (bpf_skb_load_bytes(ctx, ETH_HLEN, head, sizeof(head)))
 		return false;
-	ecn = proto == bpf_htons(ETH_P_IPV6) ? head[1] >> 4 : head[1];
-	if ((ecn & OVL_ECN_MASK) != OVL_ECN_ECT0)
+	if (proto == bpf_htons(ETH_P_IPV6)) {
+		if ((head[1] >> 4 & OVL_ECN_MASK) != OVL_ECN_ECT0)
+			return true;
+		head[1] ^= OVL_ECN_MASK << 4;
+		return !bpf_skb_store_bytes(ctx, ETH_HLEN, head, sizeof(head),
+					    BPF_F_RECOMPUTE_CSUM);
+	}
+	if ((head[1] & OVL_ECN_MASK) != OVL_ECN_ECT0)
 		return true;
-	return write_ecn(ctx, proto, head, OVL_ECN_ECT1);
+	head[1] ^= OVL_ECN_MASK;
+	/* The sum over header and checksum stays what it was. */
+	return !bpf_l3_csum_replace(ctx, ETH_HLEN + offsetof(struct iphdr, check),
+				    bpf_htons(OVL_ECN_ECT0), bpf_htons(OVL_ECN_ECT1), 2) &&
+	       !bpf_skb_store_bytes(ctx, ETH_HLEN, head, sizeof(head), 0);
 }
 
 /* reframe gives what strip has left its own Ethernet header, and takes the

@@ -129,18 +129,13 @@ static __always_inline int inner6(struct __sk_buff *ctx, const struct sender *s,
 }
 
 /* pass leaves a packet to the stack, which takes it to the vxlan device. That
- * one drops what RFC 6040 forbids without telling us, and takes a tag for the
- * header behind it: where there is a tag, no mark may reach it.
+ * one drops what RFC 6040 forbids without telling us.
  */
 static __always_inline int pass(struct __sk_buff *ctx, __u8 outer_tos, __be16 inner_proto)
 {
 	const __u32 start = ETH_HLEN + encap_len();
 	__u8 ip[2], ecn;
 
-	if (is_tag(inner_proto) && (outer_tos & OVL_ECN_MASK) &&
-	    (bpf_skb_load_bytes(ctx, ETH_HLEN, ip, sizeof(ip)) ||
-	     !write_ecn(ctx, ctx->protocol, ip, 0)))
-		return drop(ctx, OVL_DROP_ENCAP);
 	if ((outer_tos & OVL_ECN_MASK) != OVL_ECN_CE ||
 	    (inner_proto != bpf_htons(ETH_P_IP) && inner_proto != bpf_htons(ETH_P_IPV6)) ||
 	    bpf_skb_load_bytes(ctx, start, ip, sizeof(ip)))

@@ -42,6 +42,21 @@ func tagCases(s *Site) []Case {
 				Frame{Underlay, WithTOS(s.From(s.Host2, Red, frame).Bytes, s.OuterIP, 0xb8|ecn)}, Frame{RedA, frame}))
 		}
 	}
+	// Of what is behind a tag all of the IP header has to be there, wherever the
+	// frame goes.
+	for _, p := range s.paths() {
+		for _, k := range []struct {
+			name   string
+			frame  []byte
+			header int
+		}{{"IPv4", UDP4(p.from.On4(), p.to.On4(), longer), 14 + 20}, {"IPv6", UDP6(p.from.On6(), p.to.On6(), longer), 14 + 40}} {
+			once, twice := Tagged(k.frame, q, vlan), Tagged(Tagged(k.frame, q, vlan), ad, 7)
+			cases = append(cases,
+				drops(k.name+" header cut short behind a tag "+p.name, p.in(once[:k.header+4-1]), datapath.DropTruncated),
+				drops(k.name+" header cut short behind two tags "+p.name, p.in(twice[:k.header+8-1]), datapath.DropTruncated),
+				passes("nothing but an "+k.name+" header behind a tag "+p.name, p.in(once[:k.header+4]), p.out(once[:k.header+4])))
+		}
+	}
 	// A flow behind a tag is one flow, however long its packets are.
 	var flow Case
 	for n := range 5 {

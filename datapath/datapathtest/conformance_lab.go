@@ -97,6 +97,9 @@ func (l *lab) build(t *testing.T, space *linktest.Lab, mtu int) error {
 	if err := ip(t.Context(), l.host, batch); err != nil {
 		return err
 	}
+	if err := l.host.AwaitAddresses(linktest.UnderlayDevice); err != nil {
+		return err
+	}
 	if err := silence(l.host, string(RedTAP)); err != nil {
 		return err
 	}

@@ -328,10 +328,17 @@ func (m *model) sender(from owner, src encap.MAC, f []byte) error {
 		if len(f) < ethernetLen+20 || f[ethernetLen]>>4 != 4 {
 			return errors.New("no IPv4 header")
 		}
+		head, length := int(f[ethernetLen]&0xf)*4, int(binary.BigEndian.Uint16(f[ethernetLen+2:]))
+		if head < 20 || length < head || length > len(f)-ethernetLen {
+			return fmt.Errorf("IPv4 header of %d bytes in a packet of %d", head, length)
+		}
 		return owns(f[26:30])
 	case layers.EthernetTypeIPv6:
 		if len(f) < ethernetLen+40 || f[ethernetLen]>>4 != 6 {
 			return errors.New("no IPv6 header")
+		}
+		if length := int(binary.BigEndian.Uint16(f[ethernetLen+4:])); length > len(f)-ethernetLen-40 {
+			return fmt.Errorf("IPv6 payload of %d bytes that are not there", length)
 		}
 		for _, l := range p.Layers() {
 			switch l := l.(type) {

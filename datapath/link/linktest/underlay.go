@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -144,7 +146,35 @@ func (h *Host) configure() error {
 	if err := netlink.RouteAdd(route); err != nil {
 		return fmt.Errorf("default route: %w", err)
 	}
-	return nil
+	return settled(UnderlayDevice)
+}
+
+// AwaitAddresses returns when the addresses of the namespace's device can be
+// used: an IPv6 address waits for its turn in the kernel even if nobody looks
+// for duplicates of it, and until then nothing is sent from it.
+func (ns *Namespace) AwaitAddresses(device string) error {
+	return ns.Do(func() error { return settled(device) })
+}
+
+func settled(device string) error {
+	const patience = 5 * time.Second
+	d, err := netlink.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("%s: %w", device, err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		addrs, err := netlink.AddrList(d, netlink.FAMILY_V6)
+		if err != nil {
+			return fmt.Errorf("addresses of %s: %w", device, err)
+		}
+		waits := slices.IndexFunc(addrs, func(a netlink.Addr) bool { return a.Flags&unix.IFA_F_TENTATIVE != 0 })
+		if waits < 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("address %s of %s cannot be used after %s", addrs[waits].IP, device, patience)
+		}
+	}
 }
 
 // segmentation is what a NIC without offloads for tunnels cannot do.
