@@ -81,16 +81,22 @@ static __always_inline int check_nd_options(struct __sk_buff *ctx, const struct 
 	return at == len ? 0 : OVL_DROP_INNER_MALFORMED;
 }
 
-/* nd_checksum is 0 for a message that is whole. It lies behind its IPv6 header, whose
- * part of the sum is pseudo.
+/* nd_checksum is 0 for a message that is whole. It lies behind its IPv6 header,
+ * whose part of the sum is pseudo. The bounds of the length are written out, one
+ * by one: the verifier of Linux 6.1 does not follow what the compiler makes of
+ * both.
  */
-static __always_inline __sum16 nd_checksum(struct __sk_buff *ctx, __u32 len, __u64 pseudo)
+static __always_inline __sum16 nd_checksum(struct __sk_buff *ctx, __u64 len, __u64 pseudo)
 {
 	__u32 message[OVL_ND_MAX / 4] = {};
 
-	len &= ~7U;
-	if (len < OVL_ND_HEADER || len > OVL_ND_MAX ||
-	    bpf_skb_load_bytes(ctx, OVL_ND_START, message, len))
+	len &= ~7ULL;
+	if (len > OVL_ND_MAX)
+		return 1;
+	asm volatile("" : "+r"(len));
+	if (len < OVL_ND_HEADER)
+		return 1;
+	if (bpf_skb_load_bytes(ctx, OVL_ND_START, message, len))
 		return 1;
 	return fold_checksum(pseudo + (__u32)bpf_csum_diff(NULL, 0, message, len, 0));
 }
