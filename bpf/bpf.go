@@ -7,4 +7,4 @@
 // flood.h.
 package bpf
 
-//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -output-stem ovl -type config -type port -type fdb_key -type fdb_entry -type neigh_key -type neigh_entry -type member_key -type member_entry -type network_entry -type flood_key -type flood_entry -type peer -type way_out -type way_in -type counter -type traffic -type port_traffic -type drop_reason Ovl ovl.c -- -O2 -g -fno-strict-aliasing -Wall -Werror -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -cc clang-14 -strip llvm-strip-14 -target bpfel -output-stem ovl -type config -type port -type fdb_key -type fdb_entry -type neigh_key -type neigh_entry -type member_key -type member_entry -type network_entry -type flood_key -type flood_entry -type path_key -type path_entry -type peer -type way_out -type way_in -type counter -type traffic -type port_traffic -type drop_reason Ovl ovl.c -- -O2 -g -fno-strict-aliasing -Wall -Werror -I/usr/include/x86_64-linux-gnu

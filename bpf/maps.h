@@ -89,6 +89,15 @@ struct {
 } ovl_flood SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_PEERS);
+	__type(key, struct path_key);
+	__type(value, struct path_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_paths SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, OVL_MAX_PEERS);
 	__type(key, __u32);

@@ -117,6 +117,18 @@ type OvlNetworkEntry struct {
 	Pad       uint16
 }
 
+type OvlPathEntry struct {
+	_       structs.HostLayout
+	Limit   uint32
+	Learned uint32
+	Expires uint64
+}
+
+type OvlPathKey struct {
+	_    structs.HostLayout
+	Vtep [16]uint8
+}
+
 type OvlPeer struct {
 	_        structs.HostLayout
 	Vtep     [16]uint8
@@ -190,6 +202,7 @@ const (
 	OvlMapOvlNeigh      = "ovl_neigh"
 	OvlMapOvlNetworks   = "ovl_networks"
 	OvlMapOvlPast       = "ovl_past"
+	OvlMapOvlPaths      = "ovl_paths"
 	OvlMapOvlPeers      = "ovl_peers"
 	OvlMapOvlPorts      = "ovl_ports"
 	OvlMapOvlTraffic    = "ovl_traffic"
@@ -261,6 +274,7 @@ type OvlMapSpecs struct {
 	OvlNeigh    *ebpf.MapSpec `ebpf:"ovl_neigh"`
 	OvlNetworks *ebpf.MapSpec `ebpf:"ovl_networks"`
 	OvlPast     *ebpf.MapSpec `ebpf:"ovl_past"`
+	OvlPaths    *ebpf.MapSpec `ebpf:"ovl_paths"`
 	OvlPeers    *ebpf.MapSpec `ebpf:"ovl_peers"`
 	OvlPorts    *ebpf.MapSpec `ebpf:"ovl_ports"`
 	OvlTraffic  *ebpf.MapSpec `ebpf:"ovl_traffic"`
@@ -304,6 +318,7 @@ type OvlMaps struct {
 	OvlNeigh    *ebpf.Map `ebpf:"ovl_neigh"`
 	OvlNetworks *ebpf.Map `ebpf:"ovl_networks"`
 	OvlPast     *ebpf.Map `ebpf:"ovl_past"`
+	OvlPaths    *ebpf.Map `ebpf:"ovl_paths"`
 	OvlPeers    *ebpf.Map `ebpf:"ovl_peers"`
 	OvlPorts    *ebpf.Map `ebpf:"ovl_ports"`
 	OvlTraffic  *ebpf.Map `ebpf:"ovl_traffic"`
@@ -321,6 +336,7 @@ func (m *OvlMaps) Close() error {
 		m.OvlNeigh,
 		m.OvlNetworks,
 		m.OvlPast,
+		m.OvlPaths,
 		m.OvlPeers,
 		m.OvlPorts,
 		m.OvlTraffic,

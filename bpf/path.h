@@ -19,6 +19,23 @@ static __always_inline __u32 encap_len(void)
 	return outer_ip_len() + OVL_TUNNEL_HLEN;
 }
 
+/* narrow makes an MTU less by what the kernel does not tell. */
+static __always_inline __u32 narrow(const __u8 *vtep, __u32 mtu, __u64 now)
+{
+	struct path_entry *e;
+	struct path_key key;
+
+	copy_words(key.vtep, vtep, 4);
+	e = bpf_map_lookup_elem(&ovl_paths, &key);
+	if (!e)
+		return mtu;
+	if (e->limit && e->limit < mtu)
+		mtu = e->limit;
+	if (e->learned && e->learned < mtu && now < e->expires)
+		mtu = e->learned;
+	return mtu;
+}
+
 /* route asks the kernel for the way to a VTEP and keeps the answer in p, unless
  * the next hop's address is still to be found. Returns a BPF_FIB_LKUP_RET_…. Not
  * inlined, to have its stack to itself.
@@ -51,7 +68,7 @@ static __noinline long route(struct __sk_buff *ctx, const struct config *cfg, co
 		return rc;
 	p->ifindex = fib.ifindex;
 	/* Unchanged: the kernel did not say. */
-	p->mtu = fib.mtu_result != OVL_TUNNEL_HLEN ? fib.mtu_result : ~0U;
+	p->mtu = narrow(vtep, fib.mtu_result != OVL_TUNNEL_HLEN ? fib.mtu_result : ~0U, now);
 	copy_mac(p->smac, fib.smac);
 	copy_mac(p->dmac, fib.dmac);
 	p->expires = rc == BPF_FIB_LKUP_RET_SUCCESS ? now + OVL_ROUTE_NS : 0;

@@ -107,6 +107,19 @@ struct flood_entry {
 	__u32 slot; /* of the port, index into ovl_traffic */
 };
 
+/* ovl_paths, by VTEP: what the kernel's look-up of a route does not tell of the
+ * way there. limit is the agent's, the others the programs'.
+ */
+struct path_key {
+	__u8 vtep[16] OVL_ALIGNED;
+};
+
+struct path_entry {
+	__u32 limit; /* MTU of the other end, or one that the route names; 0: none */
+	__u32 learned; /* MTU that a router has told, until it expires; 0: none */
+	__u64 expires; /* ns of bpf_ktime_get_coarse_ns */
+};
+
 /* ovl_peers, per CPU: one VTEP, how to reach it, and the traffic with it. The
  * route is what the kernel answered last, and is asked for anew when it has
  * expired.

@@ -9,6 +9,7 @@
 
 #include "deliver.h"
 #include "flood.h"
+#include "learn.h"
 #include "source.h"
 #include "tunnel.h"
 #include "upper.h"
@@ -36,9 +37,14 @@ static __always_inline bool outer4(struct __sk_buff *ctx, const struct config *c
 	if (!eth)
 		return false;
 	ip = (void *)(eth + 1);
-	if (ip->daddr != mapped4(cfg->vtep) || ip->protocol != IPPROTO_UDP || ip->version != 4 ||
-	    ip->ihl != 5 || (ip->frag_off & bpf_htons(OVL_IP_FRAG)) || ip_checksum(ip))
+	if (ip->daddr != mapped4(cfg->vtep) || ip->version != 4 || ip->ihl != 5 ||
+	    (ip->frag_off & bpf_htons(OVL_IP_FRAG)) || ip_checksum(ip))
 		return false;
+	if (ip->protocol != IPPROTO_UDP) {
+		if (ip->protocol == IPPROTO_ICMP)
+			learn4(ctx, cfg);
+		return false;
+	}
 	len = bpf_ntohs(ip->tot_len);
 	*o = (struct outer){
 		.src = { [10] = 0xff, [11] = 0xff },

@@ -13,6 +13,16 @@ import (
 type State struct {
 	// Networks that have a port on this host, by ascending VNI.
 	Networks []Network
+	// Peers are hosts whose underlay takes less than this host's, by ascending
+	// VTEP.
+	Peers []Peer
+}
+
+// Peer is what a datapath has to know of another host.
+type Peer struct {
+	VTEP netip.Addr
+	// MTU is the largest packet of the underlay, in bytes, that reaches it.
+	MTU int
 }
 
 // Network is one overlay segment as this host sees it.
@@ -67,6 +77,7 @@ type Remote struct {
 // Sort brings s into the order that its fields promise.
 func (s State) Sort() {
 	slices.SortFunc(s.Networks, func(a, b Network) int { return cmp.Compare(a.VNI, b.VNI) })
+	slices.SortFunc(s.Peers, func(a, b Peer) int { return a.VTEP.Compare(b.VTEP) })
 	for _, n := range s.Networks {
 		slices.SortFunc(n.Gateways, netip.Addr.Compare)
 		slices.SortFunc(n.Ports, func(a, b Port) int { return cmp.Compare(a.Device, b.Device) })
@@ -81,7 +92,9 @@ func (s State) Sort() {
 }
 
 // Equal reports whether two sorted states want the same host.
-func (s State) Equal(o State) bool { return slices.EqualFunc(s.Networks, o.Networks, Network.equal) }
+func (s State) Equal(o State) bool {
+	return slices.EqualFunc(s.Networks, o.Networks, Network.equal) && slices.Equal(s.Peers, o.Peers)
+}
 
 func (n Network) equal(o Network) bool {
 	return n.VNI == o.VNI && n.MTU == o.MTU && n.Multicast == o.Multicast && slices.Equal(n.Gateways, o.Gateways) &&

@@ -19,7 +19,7 @@ func TestStateEqual(t *testing.T) {
 			VNI: 4096, MTU: 1450, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
 			Ports:   []datapath.Port{{Device: "a", MAC: encap.MAC{2}, Addrs: []netip.Addr{addr}}},
 			Remotes: []datapath.Remote{{MAC: encap.MAC{4}, Addrs: []netip.Addr{addr}, VTEP: addr}},
-		}}}
+		}}, Peers: []datapath.Peer{{VTEP: addr, MTU: 1400}}}
 	}
 	if !full().Equal(full()) {
 		t.Error("a state does not equal another with the same content")
@@ -29,7 +29,7 @@ func TestStateEqual(t *testing.T) {
 		n := i
 		changed := change(reflect.ValueOf(&s).Elem(), "State", &n)
 		if changed == "" {
-			if i < 14 {
+			if i < 17 {
 				t.Errorf("only %d changes were tried", i)
 			}
 			return

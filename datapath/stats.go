@@ -58,6 +58,9 @@ type PeerCounter struct {
 	Sent Counter
 	// Received is what came from the peer and was delivered.
 	Received Counter
+	// PathMTU is the largest packet of the underlay, in bytes, that was last
+	// found to reach the peer; 0 before anything was sent there.
+	PathMTU int
 }
 
 // PortCounter counts the traffic of an endpoint on this host, from the

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ovlnet/ovl/control/api"
 )
 
 func newPeers(a *app) *cobra.Command {
@@ -27,9 +30,9 @@ addresses until it comes back or leaves.`,
 				return err
 			}
 			return a.print(peers, func(w io.Writer) {
-				row(w, "NAME", "VTEP", "STATE", "SINCE", "DATAPATH", "VERSION", "LAST SYNC", "SENT", "RECEIVED")
+				row(w, "NAME", "VTEP", "STATE", "SINCE", "DATAPATH", "VERSION", "MTU", "LAST SYNC", "SENT", "RECEIVED")
 				for _, p := range peers {
-					row(w, p.Name, p.VTEP, p.State, a.ago(p.Since), p.Datapath, p.Version, a.ago(p.LastSync),
+					row(w, p.Name, p.VTEP, p.State, a.ago(p.Since), p.Datapath, p.Version, mtu(p), a.ago(p.LastSync),
 						amount(p.Sent), amount(p.Received))
 				}
 			})
@@ -38,4 +41,17 @@ addresses until it comes back or leaves.`,
 	}
 	a.outputFlag(cmd, formatTable)
 	return cmd
+}
+
+// mtu is what the peer's underlay takes, and what reaches it if that is less.
+func mtu(p api.Peer) string {
+	switch {
+	case p.MTU == 0 && p.PathMTU == 0:
+		return "?"
+	case p.PathMTU == 0 || p.PathMTU == p.MTU:
+		return fmt.Sprint(p.MTU)
+	case p.MTU == 0:
+		return fmt.Sprintf("?, path %d", p.PathMTU)
+	}
+	return fmt.Sprintf("%d, path %d", p.MTU, p.PathMTU)
 }

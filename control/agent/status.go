@@ -147,9 +147,9 @@ func (a *Agent) Peers(ctx context.Context) ([]api.Peer, error) {
 	out := []api.Peer{}
 	for _, p := range a.cluster.Peers() {
 		counted := stats.Peers[p.VTEP]
-		port := a.self.VXLANPort
+		port, mtu := a.self.VXLANPort, 0
 		if row, ok := t.Nodes[p.ID]; ok {
-			port = row.VXLANPort
+			port, mtu = row.VXLANPort, row.MTU
 		}
 		out = append(out, api.Peer{
 			Name:     p.Name,
@@ -159,6 +159,8 @@ func (a *Agent) Peers(ctx context.Context) ([]api.Peer, error) {
 			Since:    p.Since,
 			Datapath: p.Datapath,
 			Version:  p.Version,
+			MTU:      mtu,
+			PathMTU:  counted.PathMTU,
 			LastSync: p.LastSync,
 			Sent:     traffic(counted.Sent),
 			Received: traffic(counted.Received),

@@ -146,6 +146,11 @@ type Peer struct {
 	Since    time.Time
 	Datapath datapath.Kind
 	Version  string
+	// MTU is the largest IP packet that the peer's underlay device takes, in
+	// bytes; zero if the peer has not said. PathMTU is the largest that this
+	// host last found to reach it; zero before anything was sent there.
+	MTU     int
+	PathMTU int
 	// LastSync is when state was last compared with this peer; zero before.
 	LastSync time.Time `json:",omitzero"`
 	// Sent and Received are counted by this host's datapath.

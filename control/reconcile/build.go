@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
@@ -52,6 +53,10 @@ type builder struct {
 	byID map[string]*building
 	// vteps are those of the other nodes, by node ID.
 	vteps map[string]netip.Addr
+	// narrow are peers whose underlay takes less than this host's, and unequal
+	// all that have another MTU, for people.
+	narrow  []datapath.Peer
+	unequal []string
 }
 
 // building is a network in the making, and who has what in it.
@@ -162,8 +167,37 @@ func (b *builder) peers() {
 		default:
 			owner[n.VTEP] = n
 			b.vteps[n.ID] = n.VTEP
+			b.underlayMTU(n)
 		}
 	}
+	b.alarmUnequal()
+}
+
+// underlayMTU compares a peer's underlay with the host's own. No packet is longer
+// than IP can say, whatever the device takes.
+func (b *builder) underlayMTU(n store.Node) {
+	own, mtu := b.local.MaxMTU+encap.Overhead(b.local.VTEP), min(n.MTU, 1<<16-1)
+	if b.local.MaxMTU == 0 || mtu <= 0 || mtu == own {
+		return
+	}
+	b.unequal = append(b.unequal, fmt.Sprintf("%d on node %s", mtu, n.Name))
+	if mtu < own {
+		b.narrow = append(b.narrow, datapath.Peer{VTEP: n.VTEP, MTU: mtu})
+	}
+}
+
+// alarmUnequal names the first few of the nodes whose underlay has another MTU.
+func (b *builder) alarmUnequal() {
+	const few = 5
+	slices.Sort(b.unequal)
+	named := strings.Join(b.unequal[:min(few, len(b.unequal))], ", ")
+	switch more := len(b.unequal) - few; {
+	case len(b.unequal) == 0:
+		return
+	case more > 0:
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	b.alarm("underlay", "its MTU is %d here but %s: packets for each host are held to what both take", b.local.MaxMTU+encap.Overhead(b.local.VTEP), named)
 }
 
 // endpoints puts each into its network, oldest first, so that of two with one
@@ -221,7 +255,7 @@ func (b *builder) claim(n *building, e *store.Endpoint) bool {
 
 // state collects the networks that got a port.
 func (b *builder) state() datapath.State {
-	var s datapath.State
+	s := datapath.State{Peers: b.narrow}
 	for _, n := range b.byID {
 		if len(n.network.Ports) > 0 {
 			s.Networks = append(s.Networks, n.network)

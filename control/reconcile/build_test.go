@@ -32,6 +32,9 @@ func render(s datapath.State, alarms []Alarm) string {
 			fmt.Fprintf(&b, "  remote %v %v via %v\n", r.MAC, r.Addrs, r.VTEP)
 		}
 	}
+	for _, p := range s.Peers {
+		fmt.Fprintf(&b, "peer %v mtu %d\n", p.VTEP, p.MTU)
+	}
 	for _, a := range alarms {
 		fmt.Fprintf(&b, "alarm %s: %s\n", a.Object, a.Text)
 	}
@@ -138,6 +141,24 @@ network 4097 mtu 1400 multicast
 network 4096 mtu 1450
   port tap0 tap 02:00:00:00:00:0a [10.0.0.2]
 alarm network jumbo: its MTU 8950 is more than this host's underlay takes: 1450 is used here
+`,
+		},
+		{
+			name: "underlays that take less, more, and as much",
+			rows: func(w *world) {
+				for id, mtu := range map[string]int{"1": 1500, "2": 1400, "3": 9000} {
+					n := w.Nodes[id]
+					n.MTU = mtu
+					w.Nodes[id] = n
+				}
+				w.network("blue", 4096, 1450)
+				w.endpoint("a", "blue", "1", "02:00:00:00:00:0a", "10.0.0.2/24")
+			},
+			want: `
+network 4096 mtu 1450
+  port ovla veth 02:00:00:00:00:0a [10.0.0.2]
+peer 192.0.2.2 mtu 1400
+alarm underlay: its MTU is 1500 here but 1400 on node host-2, 9000 on node host-3: packets for each host are held to what both take
 `,
 		},
 		{

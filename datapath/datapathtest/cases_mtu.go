@@ -138,16 +138,73 @@ func gatewayCases(s *Site) []Case {
 	}
 }
 
-// pathCases are about what routers of the underlay say of the way to a host: one
-// takes less than the hosts' links do.
+// pathCases are about paths that take less than the hosts' links do: a router of
+// the underlay says so, or the host at the other end is known for it.
 func pathCases(s *Site) []Case {
 	const narrow = 1400
 	mtu := narrow - (s.InnerIP - s.OuterIP)
 	first := long4(s.A, s.C, mtu+1)
-	steps := []Step{
-		{In: []Frame{{RedA, first}}, Out: []Frame{s.To(s.Host2, Red, first)}},
-		{In: []Frame{s.narrower(narrow, s.To(s.Host2, Red, first).Bytes)}, Check: learned},
+	out := s.To(s.Host2, Red, first)
+	unheard := Step{In: []Frame{{RedA, first}}, Out: []Frame{out}}
+
+	cases := []Case{
+		{
+			Name: "a path that takes less", Setup: Setup{Alone: true},
+			Steps: append([]Step{unheard, {In: []Frame{s.narrower(narrow, out.Bytes)}, Check: learned}}, s.narrowSteps(mtu)...),
+		},
+		{
+			Name:  "a host whose underlay takes less",
+			State: func(st *datapath.State) { st.Peers = []datapath.Peer{{VTEP: s.Host2.Addr, MTU: narrow}} },
+			Steps: append([]Step{{Check: learned}}, s.narrowSteps(mtu)...),
+		},
+		{Name: "a host whose underlay takes more again", Steps: []Step{{Check: learned}, unheard}},
 	}
+	if s.Family == IPv6 {
+		return cases
+	}
+	// A router of IPv4 may quote as little as 8 bytes behind the IP header.
+	brief := func(mtu int, about []byte) Frame {
+		return s.narrower(mtu, about[:OuterIPOffset+28])
+	}
+	good := brief(narrow, out.Bytes)
+	forged := []Frame{
+		{Underlay, Patch(good.Bytes, 14+20+6, 5, 0)},                            // a checksum that is wrong
+		brief(narrow, s.To(s.Stranger, Red, first).Bytes),                       // a host that we send nothing to
+		brief(narrow, VXLAN(s.Host3, s.Host2, Red, first)),                      // not sent by us
+		brief(narrow, Patch(out.Bytes, s.OuterUDP, 0x7f, 0xff)),                 // from a port that we do not use
+		brief(narrow, Patch(out.Bytes, s.OuterUDP, 0xee, 0x48)),                 // the same
+		brief(narrow, Patch(out.Bytes, s.OuterUDP+2, 0x12, 0xb6)),               // to another port
+		brief(narrow, Patch(out.Bytes, s.OuterIP+6, 0, 0)),                      // that may be fragmented
+		brief(narrow, Patch(out.Bytes, s.OuterIP+9, 6)),                         // TCP
+		brief(len(out.Bytes)-OuterIPOffset, out.Bytes),                          // that fits
+		{Underlay, ICMP4(s.Stranger, s.Here, 3, 28)},                            // about nothing
+		{Underlay, FragmentationNeeded(s.Stranger, s.Host2, narrow, out.Bytes)}, // to somebody else
+	}
+	return append(cases, Case{
+		Name: "a path that takes less, told in few words", Setup: Setup{Alone: true},
+		Steps: append([]Step{
+			unheard, {In: forged, Check: learned},
+			unheard, {In: []Frame{good}, Check: learned},
+		}, s.narrowSteps(mtu)...),
+	}, Case{
+		Name: "a path that is said to take next to nothing", Setup: Setup{Alone: true},
+		Steps: []Step{
+			unheard, {In: []Frame{brief(68, out.Bytes)}, Check: learned},
+			s.least(long4(s.A, s.C, answerLen4)), s.least(long6(s.A, s.C, answerLen6)),
+			tooBig("", Frame{RedA, first}, s.told4(s.A, s.C, first, answerLen4)).Steps[0],
+			tooBig("", Frame{RedA, long6(s.A, s.C, answerLen6+1)}, s.told6(s.A, s.C, long6(s.A, s.C, answerLen6+1), answerLen6)).Steps[0],
+		},
+	})
+}
+
+// least is a packet that an endpoint may count on, whatever is said of the path.
+func (s *Site) least(frame []byte) Step {
+	return Step{In: []Frame{{RedA, frame}}, Out: []Frame{s.To(s.Host2, Red, frame)}}
+}
+
+// narrowSteps are what a path to Host2 takes, and what not.
+func (s *Site) narrowSteps(mtu int) []Step {
+	var steps []Step
 	for _, k := range []struct {
 		build func(from, to Endpoint, length int) []byte
 		told  func(from, to Endpoint, frame []byte, mtu int) []byte
@@ -159,7 +216,8 @@ func pathCases(s *Site) []Case {
 			tooBig("", Frame{RedA, long}, k.told(s.A, s.C, long, mtu)).Steps[0],
 		)
 	}
-	return []Case{{Name: "a path that takes less", Setup: Setup{Alone: true}, Steps: steps}}
+	other := Ethernet(s.A.On4(), s.C.On4(), 0x88b5, strings.Repeat("x", mtu+1))
+	return append(steps, drops("", Frame{RedA, other}, datapath.DropTooBig).Steps[0])
 }
 
 // narrower is what a router of the underlay says of a tunnel packet.

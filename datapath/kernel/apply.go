@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -54,6 +55,7 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if err := errors.Join(d.peers.write(d.objs.OvlPeers), d.slots.write(d.objs.OvlTraffic)); err != nil {
 		return err
 	}
+	errs = append(errs, syncPaths(d.objs.OvlPaths, d.paths.limits(s, d.routeMTU, time.Now())))
 	syncers, err := d.syncers(want, flood, vxlan)
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func (h *bedHost) apply(t testing.TB) {
 
 // tryApply hands over a copy: the bed goes on changing its own.
 func (h *bedHost) tryApply() error {
-	s := datapath.State{Networks: slices.Clone(h.state.Networks)}
+	s := datapath.State{Networks: slices.Clone(h.state.Networks), Peers: slices.Clone(h.state.Peers)}
 	for i := range s.Networks {
 		n := &s.Networks[i]
 		n.Ports, n.Remotes = slices.Clone(n.Ports), slices.Clone(n.Remotes)

@@ -62,6 +62,7 @@ func TestBPFTool(t *testing.T) {
 		{bpf.OvlMapOvlFdb, fields{"vni": 4096.0, "mac": farMAC}, fields{"vtep": farVTEP, "ifindex": 0.0}},
 		{bpf.OvlMapOvlNeigh, fields{"vni": 4096.0, "addr": []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 3}}, fields{"mac": farMAC}},
 		{bpf.OvlMapOvlMembers, fields{"vni": 4096.0, "vtep": farVTEP}, fields{"peer": 1.0}},
+		{bpf.OvlMapOvlPaths, fields{"vtep": farVTEP}, fields{"limit": 0.0, "learned": 0.0}},
 		{bpf.OvlMapOvlFlood, fields{"vni": 4097.0, "index": 1.0}, fields{"vtep": farVTEP, "ifindex": 0.0, "peer": 1.0}},
 		{bpf.OvlMapOvlNetworks, nil, fields{"mtu": 1450.0}},
 	} {
@@ -127,8 +128,8 @@ func TestBPFTool(t *testing.T) {
 				dump(t, h, e.Name())
 			}
 		}
-		if maps != 11 {
-			t.Errorf("%d pinned maps, want the 11 of maps.h", maps)
+		if maps != 12 {
+			t.Errorf("%d pinned maps, want the 12 of maps.h", maps)
 		}
 	})
 }

@@ -65,6 +65,7 @@ type Datapath struct {
 	slots    slotTable
 	devices  map[uint32]string // names of the ports' devices, by index
 	epoch    uint32            // of the tables, as the programs know it
+	paths    pathTable
 	last     datapath.State
 	applied  bool
 	drift    uint64

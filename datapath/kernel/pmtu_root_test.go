@@ -1,12 +1,19 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -105,4 +112,72 @@ func (b *bed) checkRecovery(t *testing.T, from, to *bedEndpoint, addr string) {
 	if first < known/4 || first < crawl {
 		t.Errorf("TCP to %s does not recover within 2 s: %.1f Mb/s, later %.1f Mb/s", addr, first/1e6, known/1e6)
 	}
+}
+
+// TestAnswerChecksums: the stack of an endpoint leaves checksums to devices. What
+// an answer quotes of such a packet is still right when it has passed a device
+// that does them in software, and so is the answer.
+func TestAnswerChecksums(t *testing.T) {
+	needTool(t, "ethtool")
+	const narrow = 1400
+	b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+	near := b.attach(0, testVNI, "10.0.0.2/24", "fd00::2/64")
+	far := b.attach(1, testVNI, "10.0.0.3/24", "fd00::3/64")
+	b.hosts[0].state.Peers = []datapath.Peer{{VTEP: b.hosts[1].Addr, MTU: narrow}}
+	b.connect()
+	run(t, b.hosts[0].Namespace, "ethtool", "-K", near.port.Device, "tx", "off")
+	heard := listenAll(t, near.Namespace, "eth0")
+	for i, at := range []string{"10.0.0.3:9", "[fd00::3]:9"} {
+		t.Run(at, func(t *testing.T) {
+			udpSend(t, near.Namespace, netip.MustParseAddrPort(at), string(make([]byte, 1380)))
+			b.forget(near)
+			to := far.port.Addrs[i].String()
+			if got := iperf(t, near.Namespace, far.Namespace, to, "-n", "1M").End.SumReceived.BitsPerSecond; got < crawl/10 {
+				t.Errorf("TCP crawls: %.1f Mb/s", got/1e6)
+			}
+			quoted := map[byte]int{}
+			for _, f := range heard() {
+				if protocol, ok := checkAnswer(t, f); ok {
+					quoted[protocol]++
+				}
+			}
+			if quoted[unix.IPPROTO_UDP] == 0 || quoted[unix.IPPROTO_TCP] == 0 {
+				t.Errorf("answers by the protocol of what they quote: %v, want some about UDP and TCP", quoted)
+			}
+		})
+	}
+}
+
+// checkAnswer wants the checksums of an ICMP error to be right, and returns the
+// protocol of what it is about. False: the frame is another.
+func checkAnswer(t *testing.T, frame []byte) (byte, bool) {
+	t.Helper()
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
+	if v4, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok && v4.TypeCode.Type() == layers.ICMPv4TypeDestinationUnreachable {
+		if sum := onesSum(p.NetworkLayer().LayerPayload()); sum != 0xffff {
+			t.Errorf("checksum of an ICMP error is off by %#04x:\n%x", sum, frame)
+		}
+		return v4.LayerPayload()[9], true
+	}
+	if v6, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok && v6.TypeCode.Type() == layers.ICMPv6TypePacketTooBig {
+		ip, body := p.NetworkLayer().(*layers.IPv6), p.NetworkLayer().LayerPayload()
+		pseudo := slices.Concat(ip.SrcIP, ip.DstIP, []byte{0, 0, byte(len(body) >> 8), byte(len(body)), 0, 0, 0, 58})
+		if sum := onesSum(append(pseudo, body...)); sum != 0xffff {
+			t.Errorf("checksum of an ICMPv6 error is off by %#04x:\n%x", sum, frame)
+		}
+		return body[8+6], true
+	}
+	return 0, false
+}
+
+// onesSum is the sum of RFC 1071.
+func onesSum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return uint16(sum)
 }

@@ -295,6 +295,19 @@ func testProgramRoute(t *testing.T, o linktest.Options) {
 		time.Sleep(routeHolds)
 		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropTooBig})
 	})
+	t.Run("drops what a route takes less of by an unlocked MTU", func(t *testing.T) {
+		run(t, h.Namespace, "ip", "route", "add", to, "dev", linktest.UnderlayDevice, "mtu", "1400")
+		defer run(t, h.Namespace, "ip", "route", "del", to)
+		h.dp.paths.asked = time.Time{} // it is old
+		h.apply(t)
+		time.Sleep(routeHolds)
+		f.checkDrop(t, r, forgery{frame: toB, want: datapath.DropTooBig})
+		if s := h.stats(t); s.Drift != 0 || s.Peers[f.hostB.Addr].PathMTU != 1400 {
+			t.Errorf("drift %d, path MTU %d, want 0, 1400", s.Drift, s.Peers[f.hostB.Addr].PathMTU)
+		}
+	})
+	h.dp.paths.asked = time.Time{}
+	h.apply(t)
 	t.Run("drops what has no route", func(t *testing.T) {
 		run(t, h.Namespace, "ip", "route", "add", "blackhole", to)
 		defer run(t, h.Namespace, "ip", "route", "del", to)

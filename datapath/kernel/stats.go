@@ -126,11 +126,23 @@ func portCounter(t bpf.OvlTraffic) datapath.PortCounter {
 	}
 }
 
+// unknownMTU is that of a path whose MTU the kernel does not say, before Linux
+// 5.12.
+const unknownMTU = 1<<32 - 1
+
 // sumPeer sums a slot of ovl_peers over all CPUs.
 func sumPeer(perCPU []bpf.OvlPeer) datapath.PeerCounter {
 	var sent, received bpf.OvlCounter
+	var latest bpf.OvlPeer // the CPU that has asked for a route last
 	for _, c := range perCPU {
 		sent, received = addCounter(sent, c.Sent), addCounter(received, c.Received)
+		if c.Expires >= latest.Expires && c.Mtu != 0 {
+			latest = c
+		}
 	}
-	return datapath.PeerCounter{Sent: counter(sent), Received: counter(received)}
+	p := datapath.PeerCounter{Sent: counter(sent), Received: counter(received)}
+	if latest.Mtu != unknownMTU {
+		p.PathMTU = int(latest.Mtu)
+	}
+	return p
 }

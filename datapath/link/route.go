@@ -86,3 +86,17 @@ func describeRoute(r netlink.Route, dst netip.Prefix) string {
 	}
 	return text + " dev " + d.Attrs().Name
 }
+
+// RouteMTU returns the MTU that the route from one address to another names, be
+// it an operator's or what the kernel has learned of the path; 0 if it names
+// none, and the device's holds.
+func RouteMTU(from, to netip.Addr) (int, error) {
+	routes, err := netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{SrcAddr: from.AsSlice()})
+	if err != nil {
+		return 0, fmt.Errorf("route from %s to %s: %w", from, to, err)
+	}
+	if len(routes) == 0 {
+		return 0, nil
+	}
+	return routes[0].MTU, nil
+}

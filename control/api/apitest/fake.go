@@ -101,12 +101,12 @@ func (f *Fake) Peers(context.Context) ([]api.Peer, error) {
 	return []api.Peer{
 		{
 			Name: AlivePeer, ID: id("b", 0), VTEP: netip.MustParseAddrPort("192.0.2.2:4789"), State: api.PeerAlive,
-			Since: Epoch, Datapath: datapath.Kernel, Version: "v0.1.0", LastSync: Epoch,
+			Since: Epoch, Datapath: datapath.Kernel, Version: "v0.1.0", MTU: 1500, PathMTU: 1400, LastSync: Epoch,
 			Sent: api.Traffic{Packets: 10, Bytes: 1000}, Received: api.Traffic{Packets: 9, Bytes: 900},
 		},
 		{
 			Name: FailedPeer, ID: id("c", 0), VTEP: netip.MustParseAddrPort("192.0.2.3:4789"), State: api.PeerFailed,
-			Since: Epoch, Datapath: datapath.Userspace, Version: "v0.1.0",
+			Since: Epoch, Datapath: datapath.Userspace, Version: "v0.1.0", MTU: 9000,
 		},
 	}, nil
 }
