@@ -49,6 +49,24 @@ func isolationCases(s *Site) []Case {
 		}
 	}
 
+	// The same frame in both networks, by turns.
+	for _, k := range kinds {
+		turns := Case{Name: k.name + " in both networks by turns"}
+		for range 2 {
+			for _, n := range []struct {
+				vni  encap.VNI
+				a, b Place
+			}{{Red, RedA, RedB}, {Blue, BlueA, BlueB}} {
+				in, near, out := k.frame(s.C, s.A), k.frame(s.A, s.B), k.frame(s.A, s.C)
+				turns.Steps = append(turns.Steps,
+					Step{In: []Frame{s.From(s.Host2, n.vni, in)}, Out: []Frame{{n.a, in}}},
+					Step{In: []Frame{{n.a, near}}, Out: []Frame{{n.b, near}}},
+					Step{In: []Frame{{n.a, out}}, Out: []Frame{s.To(s.Host2, n.vni, out)}})
+			}
+		}
+		cases = append(cases, turns)
+	}
+
 	// The MAC is the sender's; the address in the packet is not.
 	as := func(e Endpoint, of Endpoint) Endpoint { return Endpoint{e.MAC, of.V4, of.V6} }
 	for _, k := range kinds[:3] {

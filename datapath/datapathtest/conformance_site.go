@@ -30,10 +30,13 @@ const (
 // The networks. Red and Blue differ in nothing but their VNI and in which hosts
 // have them: the endpoints of the same letter have the same MAC and the same
 // addresses in both. Nobody has Green.
+//
+// Blue's VNI is such that what the kernel datapath keeps of Red's endpoints, and
+// of Blue's, falls into the same slots (bpf/ways.h).
 const (
 	Red   encap.VNI = 4096
-	Blue  encap.VNI = 4097
-	Green encap.VNI = 4098
+	Blue  encap.VNI = 4706
+	Green encap.VNI = 4097
 )
 
 // Endpoint is one end of frames inside a network.

@@ -97,15 +97,26 @@ func (l *lab) checkFlow(frame []byte) error {
 	return nil
 }
 
-// flowOf names the TCP or UDP flow of a frame; "" for what is in none.
-// Fragments are in none: only the first of them could be told.
+// flowOf names the TCP or UDP flow of a frame, or the packet that it is a fragment
+// of: not all fragments have ports to go by, and yet they go one way. It is "" for
+// what is neither.
 func flowOf(frame []byte) string {
 	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
 	net, transport := p.NetworkLayer(), p.TransportLayer()
-	if net == nil || transport == nil {
+	if net == nil {
 		return ""
 	}
 	const addresses = 12
 	tags := frame[addresses : len(frame)-len(net.LayerContents())-len(net.LayerPayload())]
-	return fmt.Sprintf("%x %s %s %s", tags, net.NetworkFlow(), transport.LayerType(), transport.TransportFlow())
+	flow := fmt.Sprintf("%x %s", tags, net.NetworkFlow())
+	if ip, ok := net.(*layers.IPv4); ok && (ip.Flags&layers.IPv4MoreFragments != 0 || ip.FragOffset != 0) {
+		return fmt.Sprintf("%s fragments of %s %d", flow, ip.Protocol, ip.Id)
+	}
+	if f, ok := p.Layer(layers.LayerTypeIPv6Fragment).(*layers.IPv6Fragment); ok {
+		return fmt.Sprintf("%s fragments of %s %d", flow, f.NextHeader, f.Identification)
+	}
+	if transport == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s %s", flow, transport.LayerType(), transport.TransportFlow())
 }
