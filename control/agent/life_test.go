@@ -315,7 +315,7 @@ func TestStatus(t *testing.T) {
 		Networks:    map[encap.VNI]datapath.PortCounter{blue.VNI: port.Add(port)},
 		Past:        datapath.Past{Peers: datapath.PeerCounter{Sent: n(1)}},
 		Drops:       map[datapath.DropReason]datapath.Counter{datapath.DropUnknownVNI: {Packets: 3, Bytes: 180}},
-		Peers:       map[netip.Addr]datapath.PeerCounter{two.host.underlay.Addr: {Sent: datapath.Counter{Packets: 5, Bytes: 500}, Received: datapath.Counter{Packets: 2, Bytes: 200}}},
+		Peers:       map[netip.Addr]datapath.PeerCounter{two.host.underlay.Addr: {Sent: datapath.Counter{Packets: 5, Bytes: 500}, Received: datapath.Counter{Packets: 2, Bytes: 200}, PathMTU: 1400}},
 		Attachments: []datapath.Attachment{{Program: "from_underlay", Device: "eth0", Hook: "tcx/ingress"}},
 		Drift:       1,
 	})
@@ -353,7 +353,7 @@ func TestStatus(t *testing.T) {
 	if err != nil || len(peers) != 1 {
 		t.Fatalf("peers are %+v, %v", peers, err)
 	}
-	if p := peers[0]; p.Name != "host2" || p.State != api.PeerAlive || p.VTEP.String() != "192.0.2.2:4789" || p.Sent.Packets != 5 || p.Received.Bytes != 200 || p.Version != "test" {
+	if p := peers[0]; p.Name != "host2" || p.State != api.PeerAlive || p.VTEP.String() != "192.0.2.2:4789" || p.Sent.Packets != 5 || p.Received.Bytes != 200 || p.Version != "test" || p.MTU != 1500 || p.PathMTU != 1400 {
 		t.Errorf("peer is %+v", p)
 	}
 	one.host.dp().Fail(datapath.PortObject(one.host.deviceNames()[0]), datapath.ErrNoDevice)

@@ -3,6 +3,7 @@ package datapathtest
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // mtuCases are packets as long as may be, packets that are longer, and what
 // their senders are told.
 func mtuCases(s *Site) []Case {
-	return append(append(append(longCases(s), silentCases(s)...), gatewayCases(s)...), pathCases(s)...)
+	return slices.Concat(longCases(s), silentCases(s), gatewayCases(s), pathCases(s), jumboCases(s))
 }
 
 // long4 and long6 are packets of a length, IP header included.
@@ -218,6 +219,27 @@ func (s *Site) narrowSteps(mtu int) []Step {
 	}
 	other := Ethernet(s.A.On4(), s.C.On4(), 0x88b5, strings.Repeat("x", mtu+1))
 	return append(steps, drops("", Frame{RedA, other}, datapath.DropTooBig).Steps[0])
+}
+
+// jumboCases are those of an underlay that takes longer frames than most.
+func jumboCases(s *Site) []Case {
+	const underlay = 9000
+	mtu := underlay - (s.InnerIP - s.OuterIP)
+	jumbo := func(c Case) Case {
+		c.Setup = Setup{MTU: underlay}
+		c.State = func(st *datapath.State) { Network(st, Red).MTU = mtu }
+		return c
+	}
+	fits4, fits6 := long4(s.A, s.C, mtu), long6(s.A, s.C, mtu)
+	more4, more6 := long4(s.A, s.C, mtu+1), long6(s.A, s.C, mtu+1)
+	back := long4(s.C, s.A, mtu)
+	return []Case{
+		jumbo(passes("IPv4 as long as a jumbo frame", Frame{RedA, fits4}, s.To(s.Host2, Red, fits4))),
+		jumbo(passes("IPv6 as long as a jumbo frame", Frame{RedA, fits6}, s.To(s.Host2, Red, fits6))),
+		jumbo(passes("a jumbo frame from another host", s.From(s.Host2, Red, back), Frame{RedA, back})),
+		jumbo(tooBig("IPv4 a byte longer than a jumbo frame", Frame{RedA, more4}, s.told4(s.A, s.C, more4, mtu))),
+		jumbo(tooBig("IPv6 a byte longer than a jumbo frame", Frame{RedA, more6}, s.told6(s.A, s.C, more6, mtu))),
+	}
 }
 
 // narrower is what a router of the underlay says of a tunnel packet.

@@ -148,6 +148,28 @@ func TestAnswerChecksums(t *testing.T) {
 	}
 }
 
+// TestVMPathMTU: virtual machines hear of it, whatever they leave to the host.
+func TestVMPathMTU(t *testing.T) {
+	for _, k := range vmKinds {
+		t.Run(k.name, func(t *testing.T) {
+			b := newBed(t, linktest.Options{Hosts: 2}, HookAuto)
+			vm := b.attachVM(t, 0, testVNI, k, "10.0.0.2/24", "fd00::2/64")
+			far := b.attach(1, testVNI, "10.0.0.3/24", "fd00::3/64")
+			b.hosts[0].state.Peers = []datapath.Peer{{VTEP: b.hosts[1].Addr, MTU: 1400}}
+			b.connect()
+			for _, addr := range far.port.Addrs {
+				if got := iperf(t, vm.Namespace, far.Namespace, addr.String(), "-n", "5M").End.SumReceived.BitsPerSecond; got < crawl/10 {
+					t.Errorf("TCP to %s crawls: %.1f Mb/s", addr, got/1e6)
+				}
+				out := run(t, vm.Namespace, "ip", "route", "get", addr.String())
+				if !strings.Contains(out, "mtu 1350") {
+					t.Errorf("the machine knows no MTU of the path: %s", out)
+				}
+			}
+		})
+	}
+}
+
 // checkAnswer wants the checksums of an ICMP error to be right, and returns the
 // protocol of what it is about. False: the frame is another.
 func checkAnswer(t *testing.T, frame []byte) (byte, bool) {
