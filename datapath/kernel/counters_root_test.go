@@ -221,3 +221,26 @@ func tcpSegments(t *testing.T, e *bedEndpoint) (sent, again uint64) {
 	}
 	return sent, again
 }
+
+// TestCountersCountTags: a tag is part of the frame, wherever a device keeps it.
+func TestCountersCountTags(t *testing.T) {
+	f := newTrafficBed(t, linktest.Options{})
+	for _, e := range []*bedEndpoint{f.a, f.near, f.far} {
+		e.silence(t)
+	}
+	frame := tagged(7, dt.Ethernet(dt.Party{MAC: f.a.port.MAC}, dt.Party{MAC: f.far.port.MAC}, 0x88b5, "a tagged frame"))
+	out := f.hosts[0].stats(t).Ports[f.a.port.Device].Sent
+	in := f.hosts[1].stats(t).Ports[f.far.port.Device].Received
+	heard := listenAll(t, f.far.Namespace, "eth0")
+	sender(t, f.a.Namespace, "eth0")(frame)
+	if got := heard(); !holds(got, frame) {
+		t.Fatalf("heard %s", hexLines(got))
+	}
+	one := datapath.Counter{Packets: 1, Bytes: uint64(len(frame))}
+	if got := f.hosts[0].stats(t).Ports[f.a.port.Device].Sent; got != out.Add(one) {
+		t.Errorf("sent %+v after %+v, want %+v more", got, out, one)
+	}
+	if got := f.hosts[1].stats(t).Ports[f.far.port.Device].Received; got != in.Add(one) {
+		t.Errorf("received %+v after %+v, want %+v more", got, in, one)
+	}
+}
