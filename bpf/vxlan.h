@@ -160,8 +160,6 @@ static __always_inline int from_device(struct __sk_buff *ctx)
 
 		copy4(vtep + 12, &remote);
 	}
-	if (!untag(ctx))
-		return drop(ctx, OVL_DROP_INNER_MALFORMED);
 	if (ctx->vlan_present && !whole_behind_tags(ctx))
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	eth = frame(ctx, sizeof(*eth));
@@ -186,8 +184,11 @@ static __always_inline int from_device(struct __sk_buff *ctx)
 
 static __always_inline int vxlan(struct __sk_buff *ctx)
 {
+	bool untagged = untag(ctx);
+
 	measure(ctx, 0);
-	return settle(ctx, from_device(ctx), false);
+	return settle(ctx, untagged ? from_device(ctx) : drop(ctx, OVL_DROP_INNER_MALFORMED),
+		      false);
 }
 
 #endif

@@ -108,10 +108,11 @@ type Counters struct {
 type EndpointCounters struct {
 	Sent     Traffic
 	Received Traffic
-	// Answered is what of Sent its host has answered itself: ARP, neighbour
-	// discovery, and packets that got an ICMP error.
+	// Answered is what of Sent its host has answered itself: ARP and neighbour
+	// discovery.
 	Answered Traffic
-	// Dropped is what of Sent was dropped.
+	// Dropped is what of Sent was dropped, packets that got an ICMP error
+	// among it.
 	Dropped Traffic
 	// Copied is how many more than one became of broadcast and multicast.
 	Copied Traffic

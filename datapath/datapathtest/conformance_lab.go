@@ -26,6 +26,7 @@ type lab struct {
 	applied  *datapath.State
 	flows    map[string]uint16 // outer source port by inner flow
 	sentinel uint32            // the last one's number
+	speaker  Place             // the port that sends the one for the underlay
 	buf      []byte
 	patience time.Duration
 }

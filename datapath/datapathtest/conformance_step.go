@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -82,10 +83,11 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if err := l.until(got, passed); err != nil {
 		return err
 	}
-	lost := sentinels.remove(got)
 	if after, err = l.dp.Stats(ctx); err != nil {
 		return err
 	}
+	miscounted := l.checkPorts(before, after, s.In, got)
+	lost := sentinels.remove(got)
 
 	var problems []string
 	problems = append(problems, l.compare(wanted(s.Out), got)...)
@@ -93,13 +95,10 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if uncounted := s.OrStack && have == ""; want != have && !uncounted {
 		problems = append(problems, fmt.Sprintf("counted %q, want %q", have, want))
 	}
-	if err := CheckBalance(after); err != nil {
-		problems = append(problems, err.Error())
-	}
 	if unchecked != nil {
 		problems = append(problems, unchecked.Error())
 	}
-	if err := CheckBalance(after); err != nil {
+	if err := errors.Join(CheckBalance(after), miscounted); err != nil {
 		problems = append(problems, err.Error())
 	}
 	if len(lost) > 0 {
@@ -269,6 +268,7 @@ func (l *lab) sendSentinels() (sentinels, error) {
 			if out[Underlay] != nil {
 				continue
 			}
+			l.speaker = Place(p.Device)
 			out[Underlay] = l.nextSentinel(here, there)
 			if err := l.by[Place(p.Device)].send(out[Underlay]); err != nil {
 				return nil, err
