@@ -162,8 +162,8 @@ func (r runs) checkRepeatable(b *testing.B, h *bedHost) {
 // progBed is a host with endpoints here and many elsewhere.
 type progBed struct {
 	*bedHost
-	vtep, router dt.Party // on the underlay
-	here, beside dt.Party // endpoints of this host
+	vtep, router dt.Party          // on the underlay
+	here, beside dt.Party          // endpoints of this host
 	remotes      []datapath.Remote // frameBatch of those elsewhere, out of all
 }
 
