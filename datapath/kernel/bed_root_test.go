@@ -121,7 +121,12 @@ func (b *bed) logStats() {
 	}
 	for _, h := range b.hosts {
 		s := h.stats(b.t)
-		b.t.Logf("%s: peers %v, attached %v", h.Name, s.Peers, s.Attachments)
+		b.t.Logf("%s: attached %v", h.Name, s.Attachments)
+		for vtep, p := range s.Peers {
+			if p.Sent.Packets+p.Received.Packets > 0 {
+				b.t.Logf("%s: peer %s: %+v", h.Name, vtep, p)
+			}
+		}
 		for reason, c := range s.Drops {
 			if c.Packets > 0 {
 				b.t.Logf("%s: dropped %s: %+v", h.Name, reason, c)

@@ -86,6 +86,8 @@ func TestMulticastLimit(t *testing.T) {
 	const hosts = 600
 	b := newBed(t, linktest.Options{Hosts: 1}, HookAuto)
 	a, near := b.attach(0, testVNI, "10.0.0.2/24"), b.attach(0, testVNI, "10.0.0.3/24")
+	a.silence(t)
+	near.silence(t)
 	h := b.hosts[0]
 	n := h.network(testVNI, b.mtu)
 	n.Multicast = true
