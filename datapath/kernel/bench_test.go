@@ -14,7 +14,7 @@ func BenchmarkTables(b *testing.B) {
 	for _, n := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s := dt.Crowd(testVNI, n)
-			peers := peerTable{slots: map[netip.Addr]uint16{}, fresh: map[netip.Addr]uint16{}, next: 1, limit: 4095}
+			peers := peerTable{slots: map[netip.Addr]uint16{}, fresh: map[netip.Addr]uint16{}, pool: pool[uint16]{next: 1, limit: 4095}}
 			b.ReportAllocs()
 			for b.Loop() {
 				t, errs := build(s, numbers{ifindex: ifindex, peer: peers.index, slot: func(slotOwner) uint32 { return 1 }})

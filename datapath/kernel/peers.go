@@ -15,11 +15,9 @@ import (
 // are taken back only when all are in use, and what they have counted goes to
 // slot 0. The map itself is what is remembered across restarts.
 type peerTable struct {
-	slots map[netip.Addr]uint16
-	free  []uint16 // taken back, to be zeroed before use
-	next  uint16
-	limit uint16
-	fresh map[netip.Addr]uint16 // not yet written to the map
+	pool[uint16] // a place that was given back is zeroed before use
+	slots        map[netip.Addr]uint16
+	fresh        map[netip.Addr]uint16 // not yet written to the map
 }
 
 // readPeers finds the slots that an earlier process has given out.
@@ -27,8 +25,7 @@ func readPeers(m *ebpf.Map) (peerTable, error) {
 	t := peerTable{
 		slots: map[netip.Addr]uint16{},
 		fresh: map[netip.Addr]uint16{},
-		next:  1,
-		limit: uint16(m.MaxEntries() - 1),
+		pool:  pool[uint16]{next: 1, limit: uint16(m.MaxEntries() - 1)},
 	}
 	err := readPerCPU(m, int(m.MaxEntries()), func(slot uint32, perCPU []bpf.OvlPeer) {
 		if slot == 0 || perCPU[0].Vtep == [16]byte{} {
@@ -54,14 +51,8 @@ func (t *peerTable) index(vtep netip.Addr) (uint16, error) {
 	if slot, ok := t.slots[vtep]; ok {
 		return slot, nil
 	}
-	var slot uint16
-	switch {
-	case len(t.free) > 0:
-		slot, t.free = t.free[len(t.free)-1], t.free[:len(t.free)-1]
-	case t.next <= t.limit:
-		slot = t.next
-		t.next++
-	default:
+	slot, ok := t.take()
+	if !ok {
 		return 0, fmt.Errorf("more than %d peers", t.limit)
 	}
 	t.slots[vtep] = slot

@@ -30,9 +30,7 @@ type slotTable struct {
 	held  map[slotOwner]uint32
 	left  map[slotOwner]uint32
 	fresh map[slotOwner]uint32 // held, and not yet written to the map
-	free  []uint32             // used before
-	next  uint32               // from here on none was ever used
-	limit uint32
+	pool[uint32]
 }
 
 // readSlots finds the slots that an earlier process has given out: all are
@@ -40,7 +38,7 @@ type slotTable struct {
 func readSlots(m *ebpf.Map) (slotTable, error) {
 	t := slotTable{
 		held: map[slotOwner]uint32{}, left: map[slotOwner]uint32{}, fresh: map[slotOwner]uint32{},
-		next: 1, limit: m.MaxEntries() - 1,
+		pool: pool[uint32]{next: 1, limit: m.MaxEntries() - 1},
 	}
 	owners := make([]slotOwner, m.MaxEntries())
 	err := readPerCPU(m, len(owners), func(slot uint32, perCPU []bpf.OvlPortTraffic) {
@@ -68,14 +66,8 @@ func (t *slotTable) index(owner slotOwner) uint32 {
 	if slot, ok := t.held[owner]; ok {
 		return slot
 	}
-	var slot uint32
-	switch {
-	case len(t.free) > 0:
-		slot, t.free = t.free[len(t.free)-1], t.free[:len(t.free)-1]
-	case t.next <= t.limit:
-		slot = t.next
-		t.next++
-	default:
+	slot, ok := t.take()
+	if !ok {
 		return 0
 	}
 	t.held[owner] = slot
