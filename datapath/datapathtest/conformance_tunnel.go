@@ -50,8 +50,7 @@ func tunnelPacket(frame []byte) (udp int, ok bool) {
 
 // masked returns a frame of the underlay with its sender's choices taken out: an
 // IPv4 ID and the checksum over it if that is right, an IPv6 flow label, and the
-// source port of a tunnel packet. Behind two tags the vxlan device of Linux 6.1
-// takes other bytes for the inner ECN: there the outer one is left out, too.
+// source port of a tunnel packet.
 func masked(frame []byte) []byte {
 	start, end, ok := ipHeader(frame)
 	if !ok {
@@ -69,24 +68,8 @@ func masked(frame []byte) []byte {
 	}
 	if udp, ok := tunnelPacket(out); ok {
 		copy(out[udp:], []byte{0, 0})
-		if inner := udp + 8 + 8; isTag(out, inner+12) && isTag(out, inner+16) {
-			if isIPv6(out, start) {
-				out[start+1] &^= 0x30
-			} else {
-				out[start+1] &^= 0x03
-			}
-		}
 	}
 	return out
-}
-
-// isTag says whether the EtherType at that place is a tag's.
-func isTag(frame []byte, at int) bool {
-	if len(frame) < at+2 {
-		return false
-	}
-	t := layers.EthernetType(binary.BigEndian.Uint16(frame[at:]))
-	return t == layers.EthernetTypeDot1Q || t == layers.EthernetTypeQinQ
 }
 
 // checkFlow wants the source port of a tunnel packet to be in its range, and
