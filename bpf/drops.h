@@ -26,6 +26,8 @@ enum drop_reason {
 	OVL_DROP_INNER_MALFORMED,
 	OVL_DROP_NOT_LOCAL,
 	OVL_DROP_ECN,
+	/* either way */
+	OVL_DROP_QUEUE = 64,
 };
 
 #endif

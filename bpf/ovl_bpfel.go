@@ -48,6 +48,7 @@ const (
 	OvlDropReasonOVL_DROP_INNER_MALFORMED     OvlDropReason = 37
 	OvlDropReasonOVL_DROP_NOT_LOCAL           OvlDropReason = 38
 	OvlDropReasonOVL_DROP_ECN                 OvlDropReason = 39
+	OvlDropReasonOVL_DROP_QUEUE               OvlDropReason = 64
 )
 
 type OvlFdbEntry struct {

@@ -63,6 +63,14 @@ const (
 	DropECN
 )
 
+// Either way.
+const (
+	// DropQueue: a queue was full that bounds what the datapath holds: of an
+	// endpoint's frames, of packets from the underlay or to it. Only the userspace
+	// datapath has such queues of its own.
+	DropQueue DropReason = iota + 64
+)
+
 var dropNames = map[DropReason]string{
 	DropSourceMAC:          "source_mac",
 	DropSourceIP:           "source_ip",
@@ -82,6 +90,7 @@ var dropNames = map[DropReason]string{
 	DropInnerMalformed:     "inner_malformed",
 	DropNotLocal:           "not_local",
 	DropECN:                "ecn",
+	DropQueue:              "queue",
 }
 
 // String returns the name by which operators know the reason.
