@@ -28,7 +28,8 @@ var ErrShort = errors.New("answer: the message is cut short")
 
 // Builder builds answers, one at a time and without allocating: an answer holds
 // until the next one is built. At least offload.Headroom bytes of the same array
-// precede it. A Builder is for one goroutine.
+// precede it. The zero Builder is ready; it is for one goroutine, and must not be
+// copied once it is in use.
 type Builder struct {
 	buf   gopacket.SerializeBuffer
 	eth   layers.Ethernet
@@ -46,10 +47,14 @@ type Builder struct {
 	option       [1]layers.ICMPv6Option
 }
 
-// NewBuilder returns a Builder. It must not be copied.
-func NewBuilder() *Builder {
+// prepare fills in, at first use, what all answers have in common.
+func (b *Builder) prepare() {
+	if b.buf != nil {
+		return
+	}
 	const before = offload.Headroom + ethLen + tagLen + leastMTU6
-	b := &Builder{buf: gopacket.NewSerializeBufferExpectedSize(before, leastMTU6)}
+	const after = 64 // gopacket's padding
+	b.buf = gopacket.NewSerializeBufferExpectedSize(before, after)
 	b.eth.DstMAC, b.eth.SrcMAC = b.to[:], b.from[:]
 
 	b.arp = layers.ARP{
@@ -67,7 +72,6 @@ func NewBuilder() *Builder {
 	_ = b.icmp6.SetNetworkLayerForChecksum(&b.ip6)
 	b.option[0] = layers.ICMPv6Option{Type: layers.ICMPv6OptTargetAddress, Data: b.from[:]}
 	b.na = layers.ICMPv6NeighborAdvertisement{TargetAddress: b.fromIP[:], Options: b.option[:]}
-	return b
 }
 
 var fix = gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}

@@ -47,7 +47,7 @@ func same(t *testing.T, got, want []byte) {
 func TestARPReply(t *testing.T) {
 	request := dt.ARPRequest(a4, b4.Addr)
 	probe := dt.ARPRequest(dt.Party{MAC: macA, Addr: netip.IPv4Unspecified()}, b4.Addr)
-	b := NewBuilder()
+	var b Builder
 	for _, c := range []struct {
 		name     string
 		in, want []byte
@@ -76,7 +76,7 @@ func TestARPReply(t *testing.T) {
 
 func TestAdvertise(t *testing.T) {
 	link := dt.LinkOption(1, macA)
-	b := NewBuilder()
+	var b Builder
 	for _, c := range []struct {
 		name     string
 		in, want []byte
@@ -135,7 +135,7 @@ func TestTooBig4(t *testing.T) {
 	from := dt.Party{MAC: macB, Addr: gateway4}
 	told := func(frame []byte) []byte { return dt.FragmentationNeeded(from, a4, mtu, frame) }
 	tag := func(frame []byte, typ, tci uint16) []byte { return dt.Tagged(frame, layers.EthernetType(typ), tci) }
-	b := NewBuilder()
+	var b Builder
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -194,7 +194,7 @@ func TestTooBig6(t *testing.T) {
 	hop := dt.Padding(protoDstOpts)
 	kind := func(k uint8) []byte { return dt.ICMP6Type(a6, b6, k, mtu) }
 	later := dt.Extend(kind(1), dt.FragmentHeader(3, true))
-	b := NewBuilder()
+	var b Builder
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -235,7 +235,7 @@ func TestTooBig6(t *testing.T) {
 
 // TestHeadroom is what those who send answers count on.
 func TestHeadroom(t *testing.T) {
-	b := NewBuilder()
+	var b Builder
 	big, _ := b.TooBig6(long6(mtu+1), gateway6, mtu)
 	short, err := b.ARPReply(dt.ARPRequest(a4, b4.Addr)[:42], macB)
 	if err != nil || len(big) != 1294 {

@@ -9,7 +9,7 @@ import (
 
 // calls are what the datapath does with frames of these kinds: each once.
 func calls() map[string]func() bool {
-	b, s := NewBuilder(), sender()
+	b, s := &Builder{}, sender()
 	request := dt.ARPRequest(a4, b4.Addr)
 	ask := dt.Solicit(a6, dt.SolicitedNode(b6.Addr), b6.Addr, dt.LinkOption(1, macA))
 	nobody := dt.Solicit(nameless, dt.SolicitedNode(b6.Addr), b6.Addr)

@@ -22,6 +22,7 @@ func (b *Builder) ARPReply(request []byte, owner encap.MAC) ([]byte, error) {
 	if len(request) < arpAt+arpLen {
 		return nil, ErrShort
 	}
+	b.prepare()
 	message := request[arpAt:]
 	b.to, b.from = encap.MAC(message[arpSHAAt:]), owner
 	copy(b.toIP[:4], message[arpSPAAt:])
@@ -50,6 +51,7 @@ func (b *Builder) Advertise(solicitation []byte, owner encap.MAC) ([]byte, error
 	if len(solicitation) < ndAt+ndLen {
 		return nil, ErrShort
 	}
+	b.prepare()
 	b.from, b.fromIP = owner, [16]byte(solicitation[ndAt+ndTargetAt:])
 	b.to, b.toIP = encap.MAC(solicitation[srcMACAt:]), [16]byte(solicitation[ethLen+ip6SrcAt:])
 	b.na.Flags = ndSolicited | ndOverride

@@ -41,6 +41,7 @@ const (
 // 576 bytes. (The kernel datapath has to settle it, for the kernel would go on to
 // write into the quote.)
 func (b *Builder) TooBig4(frame []byte, from netip.Addr, mtu int) ([]byte, bool) {
+	b.prepare()
 	packet := b.turnRound(frame, layers.EthernetTypeIPv4)
 	if len(packet) < quote4 || !answerable4(packet) {
 		return nil, false
@@ -65,6 +66,7 @@ func (b *Builder) TooBig4(frame []byte, from netip.Addr, mtu int) ([]byte, bool)
 // TooBig6 is TooBig4 for IPv6: the ICMPv6 message "packet too big", RFC 4443
 // section 3.2. Of what nothing is said, section 2.4 tells.
 func (b *Builder) TooBig6(frame []byte, from netip.Addr, mtu int) ([]byte, bool) {
+	b.prepare()
 	packet := b.turnRound(frame, layers.EthernetTypeIPv6)
 	if len(packet) < quote6 || !answerable6(packet) {
 		return nil, false
