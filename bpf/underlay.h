@@ -150,6 +150,44 @@ static __always_inline int pass(struct __sk_buff *ctx, __u8 outer_tos, __be16 in
 	return ecn & OVL_ECN_MASK ? TC_ACT_UNSPEC : drop(ctx, OVL_DROP_ECN);
 }
 
+/* is_train recognises tunnel packets that their sender has handed to the kernel
+ * as one (UDP GSO), and that nobody has cut apart: over a veth pair, or between
+ * virtual machines. They have a checksum, for the kernel sends none without. What
+ * is one packet of a tunnel reaches to the end: the IP header in it says so.
+ */
+static __always_inline bool is_train(struct __sk_buff *ctx, const struct tunnel_hdr *h)
+{
+	const __u32 start = ETH_HLEN + encap_len();
+	const __be16 proto = h->inner.h_proto;
+	__u32 rest = ctx->len - start, len;
+	__be16 ip[3];
+
+	/* Only TCP makes packets whose length 16 bits cannot say. */
+	if (!ctx->gso_size || !h->udp.check || rest > 0xffff)
+		return false;
+	if (proto != bpf_htons(ETH_P_IP) && proto != bpf_htons(ETH_P_IPV6))
+		return true;
+	if (bpf_skb_load_bytes(ctx, start, ip, sizeof(ip)))
+		return false;
+	len = proto == bpf_htons(ETH_P_IP) ? bpf_ntohs(ip[1])
+					   : bpf_ntohs(ip[2]) + sizeof(struct ipv6hdr);
+	return len < rest;
+}
+
+/* measure_train counts each packet of a train, which start stands at the first
+ * VXLAN header of.
+ */
+static __always_inline void measure_train(struct __sk_buff *ctx, __u32 start)
+{
+	__u32 size = ctx->gso_size, bytes = ctx->len - start, packets;
+
+	if (!size)
+		return;
+	packets = (bytes + size - 1) / size;
+	note(ctx, OVL_CB_PACKETS, packets);
+	note(ctx, OVL_CB_BYTES, bytes - packets * OVL_VXLAN_HLEN);
+}
+
 static __always_inline int from_tunnel(struct __sk_buff *ctx)
 {
 	const __u32 udp_start = ETH_HLEN + outer_ip_len();
@@ -162,6 +200,7 @@ static __always_inline int from_tunnel(struct __sk_buff *ctx)
 	__u32 vni, udp_len, end = ctx->len;
 	int reason;
 	__u8 proto;
+	bool train;
 	void *data;
 
 	if (!cfg || ctx->vlan_present || ctx->pkt_type != PACKET_HOST)
@@ -191,12 +230,21 @@ static __always_inline int from_tunnel(struct __sk_buff *ctx)
 	if (!data)
 		return drop(ctx, OVL_DROP_TRUNCATED);
 	h = data + udp_start;
+	train = is_train(ctx, h);
+	if (train)
+		measure_train(ctx, udp_start + sizeof(struct udphdr));
 
 	/* RFC 7348 lets a receiver ignore reserved bits; Linux does not, for
 	 * extensions give them a meaning, and neither do we.
 	 */
 	if (h->vxlan.flags != bpf_htonl(OVL_VXLAN_I) || (h->vxlan.vni & bpf_htonl(0xff)))
 		return drop(ctx, OVL_DROP_VXLAN_FLAGS);
+	/* The rest is asked of each packet by from_vxlan: one says nothing about
+	 * the next, which may even be of another network. The outer header, and
+	 * so the ECN field, they have in common.
+	 */
+	if (train)
+		return pass(ctx, o.tos, h->inner.h_proto);
 	vni = bpf_ntohl(h->vxlan.vni) >> 8;
 	reason = way_in(vni, &h->inner, o.src, &way);
 	if (reason)
