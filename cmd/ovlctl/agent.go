@@ -7,8 +7,8 @@ import (
 	"github.com/ovlnet/ovl/control/config"
 )
 
-// Here, and nowhere else, ovlctl is tied to the agent: `up` runs it, and
-// `down` uses it to clean up after one that does not run.
+// Here, and nowhere else, ovlctl is tied to the agent: `up` runs it, `down`
+// uses it to clean up after one that does not run, and it runs `hold`.
 
 func runAgent(ctx context.Context, c config.Config, ready readyFunc) error {
 	return agent.Run(ctx, c, agent.Hooks{
@@ -16,5 +16,10 @@ func runAgent(ctx context.Context, c config.Config, ready readyFunc) error {
 		Ready:   func(r agent.Ready) { ready(r.JoinAddress, r.Token) },
 	})
 }
+
+// holderCommand is what it calls that.
+const holderCommand = agent.HolderCommand
+
+func runHolder(ctx context.Context, path string) error { return agent.RunHolder(ctx, path) }
 
 func purgeAgent(ctx context.Context, c config.Config) error { return agent.Purge(ctx, c) }

@@ -27,6 +27,8 @@ type host struct {
 	run func(ctx context.Context, c config.Config, ready readyFunc) error
 	// purge removes what an agent that does not run has left behind.
 	purge func(ctx context.Context, c config.Config) error
+	// hold keeps descriptors for the agent.
+	hold func(ctx context.Context, path string) error
 }
 
 // readyFunc is called once the agent answers, with what other hosts join with.
@@ -71,7 +73,7 @@ reached.`,
 
 	root.AddCommand(
 		newUp(a), newDown(a), newStatus(a), newPeers(a), newVersion(a), newToken(a),
-		newNetwork(a), newAttach(a), newDetach(a), newEndpoint(a), newCompletion(a),
+		newNetwork(a), newAttach(a), newDetach(a), newEndpoint(a), newCompletion(a), newHold(a),
 	)
 	group(root)
 	root.InitDefaultHelpCmd()

@@ -27,6 +27,7 @@ func main() {
 		now:    time.Now,
 		run:    runAgent,
 		purge:  purgeAgent,
+		hold:   runHolder,
 	}, os.Args[1:]))
 }
 

@@ -26,7 +26,13 @@ systemd when it is ready, and prints the line to run on the other hosts. The
 first host has no --join; a host that was in a cluster goes back to it without.
 
 SIGTERM or Ctrl-C ends the agent and leaves the kernel forwarding: the next up
-takes over without losing a packet. ` + "`ovlctl down`" + ` is what removes everything.
+takes over without losing a packet. With the userspace datapath packets wait for
+the next up. ` + "`ovlctl down`" + ` is what removes everything.
+
+With --datapath auto the agent takes the kernel datapath (eBPF) if it can bring
+it up, else the userspace one; ` + "`ovlctl status`" + ` says why. Another --datapath than
+before moves a running host: endpoints keep interfaces, addresses and
+connections.
 
 A setting is taken from the first of: flag, --config file, environment
 (` + config.EnvInstance + ` only), default. The file is YAML; its keys are instance, name,

@@ -88,8 +88,7 @@ type Agent struct {
 	view       view
 	self       store.Node
 	secret     trust.Secret
-	datapath   datapath.Datapath
-	reason     string
+	datapath   OpenedDatapath
 	reconciler *reconcile.Reconciler
 	addresses  *ipam.Allocator
 	cluster    *cluster.Cluster
@@ -157,11 +156,11 @@ func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
 		served <- server.Serve(serving, listener)
 	}()
 	a.log.Info("agent is up", "name", a.self.Name, "node", a.self.ID, "vtep", a.self.VTEP, "underlay", a.underlay.Name,
-		"datapath", a.self.Datapath, "reason", a.reason)
+		"datapath", a.datapath.Kind, "reason", a.datapath.Reason)
 	if hooks.Ready != nil {
 		hooks.Ready(Ready{
 			Name: a.self.Name, Founded: founded, JoinAddress: a.joinAddress(), Token: a.secret.Token(),
-			Datapath: a.self.Datapath, Reason: a.reason,
+			Datapath: a.datapath.Kind, Reason: a.datapath.Reason,
 		})
 	}
 	select {
@@ -186,9 +185,6 @@ func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
 func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
-	}
-	if cfg.Datapath == config.DatapathUserspace {
-		return nil, fmt.Errorf("the userspace datapath is not built yet in this version: use --datapath kernel or auto")
 	}
 	if cfg.Token != "" {
 		if _, err := trust.ParseToken(cfg.Token); err != nil {
@@ -235,7 +231,7 @@ func (a *Agent) close() error {
 		}
 		a.cancel()
 		a.background.Wait()
-		if a.datapath != nil {
+		if a.datapath.Datapath != nil {
 			errs = append(errs, a.datapath.Close())
 		}
 		if a.store != nil {

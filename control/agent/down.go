@@ -43,7 +43,7 @@ func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport,
 	problem("withdraw endpoints", a.withdrawSelf(ctx))
 	problem("leave the cluster", a.sayGoodbye(ctx))
 	problem("stop", a.close())
-	problem("remove the datapath", a.host.RemoveDatapath(a.cfg.BPFDir()))
+	problem("remove the datapath", a.host.RemoveDatapath(places(a.cfg)))
 	for _, e := range endpoints {
 		if e.Kind == datapath.Veth {
 			problem("remove endpoint "+e.Name, a.host.RemoveDevice(e.Device))
@@ -91,7 +91,7 @@ func purge(cfg config.Config, host Host) (err error) {
 	}
 	defer func() { err = errors.Join(err, letGo()) }()
 	// One thing that cannot be removed does not save the others.
-	errs := []error{host.RemoveDatapath(cfg.BPFDir())}
+	errs := []error{host.RemoveDatapath(places(cfg))}
 	devices, err := host.Devices(devicePrefix)
 	errs = append(errs, err)
 	for _, d := range devices {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/ovlnet/ovl/control/config"
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/datapathtest"
 	"github.com/ovlnet/ovl/datapath/link"
@@ -29,6 +30,7 @@ type fakeHost struct {
 	devices    map[string]fakeDevice
 	pinned     bool
 	datapath   *datapathtest.Fake
+	first      datapath.State // that it was opened with
 	failing    map[string]error
 	watchers   map[chan string]struct{}
 }
@@ -173,19 +175,24 @@ func (h *fakeHost) segmentSize(netns, ifname string) int {
 	return h.gso[netns+"/"+ifname]
 }
 
-func (h *fakeHost) OpenDatapath(context.Context, DatapathOptions) (datapath.Datapath, string, error) {
+func (h *fakeHost) OpenDatapath(_ context.Context, o DatapathOptions) (OpenedDatapath, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.failing["OpenDatapath"]; err != nil {
-		return nil, "", err
+		return OpenedDatapath{}, err
 	}
 	h.pinned = true
 	h.datapath = datapathtest.NewFake()
 	h.datapath.Break(h.failing["Apply"])
-	return h.datapath, "a test", nil
+	h.first = o.First
+	kind := datapath.Kernel
+	if o.Mode == config.DatapathUserspace {
+		kind = datapath.Userspace
+	}
+	return OpenedDatapath{h.datapath, kind, "a test"}, nil
 }
 
-func (h *fakeHost) RemoveDatapath(string) error {
+func (h *fakeHost) RemoveDatapath(DatapathPlaces) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.failing["RemoveDatapath"]; err != nil {

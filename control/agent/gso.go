@@ -47,8 +47,8 @@ func (a *Agent) sizeSegmentsOnce(sizes map[string]int) {
 		return
 	}
 	want := gsoSoftware
-	if segments {
-		want = gsoDefault
+	if segments || a.datapath.Kind == datapath.Userspace {
+		want = gsoDefault // a TAP takes no more either
 	}
 	present := map[string]bool{}
 	for _, e := range a.ownEndpoints() {

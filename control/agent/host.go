@@ -39,12 +39,13 @@ type Host interface {
 	// tunnel into segments by itself.
 	SegmentsTunnels(device string) (bool, error)
 
-	// OpenDatapath brings up what moves the packets and says why it is that
-	// one. Errors wrap datapath.ErrNotSupported where this host cannot.
-	OpenDatapath(ctx context.Context, o DatapathOptions) (d datapath.Datapath, reason string, err error)
-	// RemoveDatapath removes all that OpenDatapath left in the kernel under
-	// the bpffs folder dir.
-	RemoveDatapath(dir string) error
+	// OpenDatapath brings up what moves the packets, carrying o.First. A
+	// datapath of the other kind that an earlier agent has left gives way to
+	// it. Errors wrap datapath.ErrNotSupported where this host cannot.
+	OpenDatapath(ctx context.Context, o DatapathOptions) (OpenedDatapath, error)
+	// RemoveDatapath removes all that OpenDatapath left on the host, of
+	// either kind, in these places.
+	RemoveDatapath(p DatapathPlaces) error
 
 	// OpenNamespace opens a network namespace by name or path, or where netns
 	// is "" that of a process. Errors wrap link.ErrNoNamespace where there
@@ -89,9 +90,28 @@ type DatapathOptions struct {
 	Underlay link.Device
 	// Port is the UDP port of VXLAN.
 	Port uint16
-	// Dir is the instance's bpffs folder.
-	Dir    string
+	// First is what it has to carry from its first moment.
+	First  datapath.State
+	Places DatapathPlaces
 	Logger *slog.Logger
+}
+
+// DatapathPlaces are where an instance's datapath keeps what outlives the
+// agent.
+type DatapathPlaces struct {
+	// BPF is the bpffs folder of the kernel datapath.
+	BPF string
+	// Holder is the socket of the process that keeps the descriptors of the
+	// userspace datapath, and Counters the folder of its counters.
+	Holder, Counters string
+}
+
+// OpenedDatapath is one that runs.
+type OpenedDatapath struct {
+	datapath.Datapath
+	Kind datapath.Kind
+	// Reason is why it is that kind, for people.
+	Reason string
 }
 
 // EndpointDevice is a veth pair to be.

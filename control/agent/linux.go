@@ -9,11 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ovlnet/ovl/control/config"
-	"github.com/ovlnet/ovl/datapath"
-	"github.com/ovlnet/ovl/datapath/kernel"
 	"github.com/ovlnet/ovl/datapath/link"
-	"github.com/ovlnet/ovl/datapath/probe"
 )
 
 // Linux is the Host that the process runs on, in its network namespace.
@@ -48,36 +44,6 @@ func (Linux) RoutedWithin(p netip.Prefix) ([]netip.Prefix, error) { return link.
 
 // SegmentsTunnels is link.SegmentsTunnels.
 func (Linux) SegmentsTunnels(device string) (bool, error) { return link.SegmentsTunnels(device) }
-
-// OpenDatapath brings up the kernel datapath. It tries first and asks why
-// only after a failure.
-func (Linux) OpenDatapath(ctx context.Context, o DatapathOptions) (datapath.Datapath, string, error) {
-	d, err := kernel.Open(ctx, kernel.Options{
-		VTEP:     o.Underlay.Addr,
-		Underlay: o.Underlay.Name,
-		Port:     o.Port,
-		Dir:      o.Dir,
-		Logger:   o.Logger,
-	})
-	if err == nil {
-		return d, reason(o.Mode), nil
-	}
-	if why := probe.Kernel(ctx, o.Dir); why.OK == probe.No {
-		return nil, "", fmt.Errorf("kernel datapath: %w: %s (%w)", datapath.ErrNotSupported, why.Reason, err)
-	}
-	return nil, "", fmt.Errorf("kernel datapath: %w", err)
-}
-
-// reason says why it is the kernel datapath.
-func reason(mode config.DatapathMode) string {
-	if mode == config.DatapathKernel {
-		return "asked for with --datapath kernel"
-	}
-	return "this host runs eBPF programs"
-}
-
-// RemoveDatapath removes the kernel datapath.
-func (Linux) RemoveDatapath(dir string) error { return kernel.Remove(dir) }
 
 // OpenNamespace is link.OpenNamed or link.OpenPID.
 func (Linux) OpenNamespace(netns string, pid int) (Namespace, error) {

@@ -124,17 +124,18 @@ func TestLinuxDatapath(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		d, reason, err := h.OpenDatapath(t.Context(), DatapathOptions{Mode: config.DatapathAuto, Underlay: u, Port: 4789, Dir: dir})
+		places := DatapathPlaces{BPF: dir, Holder: t.TempDir() + "/hold", Counters: t.TempDir()}
+		d, err := h.OpenDatapath(t.Context(), DatapathOptions{Mode: config.DatapathAuto, Underlay: u, Port: 4789, Places: places})
 		if err != nil {
 			return err
 		}
-		if reason == "" {
-			t.Error("no reason is given for the datapath")
+		if d.Kind != datapath.Kernel || d.Reason == "" {
+			t.Errorf("the datapath is %s, and the reason for it %q", d.Kind, d.Reason)
 		}
 		if err := d.Apply(t.Context(), datapath.State{}); err != nil {
 			t.Errorf("apply nothing: %v", err)
 		}
-		return errors.Join(d.Close(), h.RemoveDatapath(dir))
+		return errors.Join(d.Close(), h.RemoveDatapath(places))
 	})
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", dir, err)

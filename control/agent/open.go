@@ -24,7 +24,7 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 		}
 		err = errors.Join(err, a.close())
 		if fresh {
-			err = errors.Join(err, a.host.RemoveDatapath(a.cfg.BPFDir()), removeState(a.cfg))
+			err = errors.Join(err, a.host.RemoveDatapath(places(a.cfg)), removeState(a.cfg))
 		}
 	}()
 	if a.store, err = store.Open(a.cfg.StateFile(), store.Options{Owner: store.OwnerOf, Logger: a.log}); err != nil {
@@ -88,18 +88,28 @@ func (a *Agent) checkFamily() error {
 		other.Name, other.VTEP, a.underlay.Addr)
 }
 
-// describeSelf writes the row by which the peers know this node.
+// describeSelf writes the row by which the peers know this node. The first
+// State needs it, and so it comes before the datapath, whose kind is then as it
+// was in the last row until openDatapath knows better.
 func (a *Agent) describeSelf() error {
+	kind := datapath.Kernel
+	if before, ok := a.tables().Nodes[a.store.NodeID()]; ok {
+		kind = before.Datapath
+	}
 	a.self = store.Node{
 		ID:        a.store.NodeID(),
 		Name:      a.cfg.Name,
 		VTEP:      a.underlay.Addr,
 		VXLANPort: a.cfg.VXLANPort,
 		MTU:       a.underlay.MTU,
-		Datapath:  datapath.Kernel,
+		Datapath:  kind,
 		Version:   a.hooks.Version,
 		Started:   a.now(),
 	}
+	return a.putSelf()
+}
+
+func (a *Agent) putSelf() error {
 	if _, err := a.store.Put(store.TableNode, a.self.ID, a.self); err != nil {
 		return fmt.Errorf("row of this node: %w", err)
 	}
@@ -108,19 +118,25 @@ func (a *Agent) describeSelf() error {
 
 // openDatapath brings up the datapath with the rows that are on disk.
 func (a *Agent) openDatapath(ctx context.Context) error {
+	local := reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU}
+	first, _ := reconcile.Build(a.tables(), local)
 	var err error
-	a.datapath, a.reason, err = a.host.OpenDatapath(ctx, DatapathOptions{
+	a.datapath, err = a.host.OpenDatapath(ctx, DatapathOptions{
 		Mode:     a.cfg.Datapath,
 		Underlay: a.underlay,
 		Port:     a.cfg.VXLANPort,
-		Dir:      a.cfg.BPFDir(),
+		First:    first,
+		Places:   places(a.cfg),
 		Logger:   a.log,
 	})
-	if errors.Is(err, datapath.ErrNotSupported) && a.cfg.Datapath == config.DatapathAuto {
-		return fmt.Errorf("%w; the userspace datapath, which this host needs, is not built yet in this version", err)
-	}
 	if err != nil {
 		return err
+	}
+	if a.self.Datapath != a.datapath.Kind {
+		a.self.Datapath = a.datapath.Kind
+		if err := a.putSelf(); err != nil {
+			return err
+		}
 	}
 	changes, unsubscribe := a.store.Subscribe()
 	if a.addresses, err = ipam.Open(a.store, ipam.Options{}); err != nil {
@@ -130,7 +146,7 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		Datapath: a.datapath,
 		Tables:   a.tables,
 		Changes:  changes,
-		Local:    reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU},
+		Local:    local,
 		Logger:   a.log,
 	})
 	a.goDo(func() {
@@ -138,6 +154,11 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		a.reconciler.Run(a.ctx)
 	})
 	return a.firstApply(ctx)
+}
+
+// places are the datapath's in an instance.
+func places(c config.Config) DatapathPlaces {
+	return DatapathPlaces{BPF: c.BPFDir(), Holder: c.HolderSocket(), Counters: c.CountersDir()}
 }
 
 // firstApply waits until the datapath carries what is on disk. An agent whose

@@ -29,7 +29,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 		PID:         os.Getpid(),
 		Started:     a.started,
 		Uptime:      int64(time.Since(a.started).Seconds()),
-		Datapath:    api.DatapathStatus{Kind: a.self.Datapath, Reason: a.reason},
+		Datapath:    api.DatapathStatus{Kind: a.datapath.Kind, Reason: a.datapath.Reason},
 		VTEP:        netip.AddrPortFrom(a.self.VTEP, a.self.VXLANPort),
 		Underlay:    a.underlay.Name,
 		UnderlayMTU: a.underlay.MTU,

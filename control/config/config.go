@@ -97,6 +97,15 @@ func (c Config) DataDir() string { return c.dir("/var/lib/ovl") }
 // BPFDir is the bpffs folder where programs, links and maps are pinned.
 func (c Config) BPFDir() string { return c.dir("/sys/fs/bpf/ovl") }
 
+// HolderSocket is where the process listens that keeps the userspace datapath's
+// descriptors while no agent runs. It lies beside the run folder, which goes
+// with the agent; in the data folder it would survive a reboot, which its
+// process does not. No instance has a dot in its name.
+func (c Config) HolderSocket() string { return c.RunDir() + ".hold" }
+
+// CountersDir is where the userspace datapath's counters outlive the agent.
+func (c Config) CountersDir() string { return filepath.Join(c.DataDir(), "counters") }
+
 // Socket is where the agent listens for ovlctl.
 func (c Config) Socket() string { return filepath.Join(c.RunDir(), "ovlctl.sock") }
 

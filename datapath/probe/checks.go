@@ -18,19 +18,26 @@ import (
 // privilege looks for what the bpf system call and tc ask for. CAP_BPF is
 // there since Linux 5.8; CAP_SYS_ADMIN implies it.
 func privilege() error {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
-	}
-	has := func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }
+	has, err := capabilities()
 	switch {
+	case err != nil:
+		return err
 	case !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN):
 		return missingf("neither CAP_BPF nor CAP_SYS_ADMIN: run as root")
 	case !has(unix.CAP_NET_ADMIN):
 		return missingf("no CAP_NET_ADMIN: run as root")
 	}
 	return nil
+}
+
+// capabilities returns how to look up one that the process can use.
+func capabilities() (has func(capability int) bool, err error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return nil, fmt.Errorf("read capabilities: %w", err)
+	}
+	return func(c int) bool { return data[c/32].Effective&(1<<(c%32)) != 0 }, nil
 }
 
 // bpffs looks whether dir is, or would be made, in a BPF file system.

@@ -6,6 +6,9 @@
 // first thing that cannot be done is the reason.
 //
 //	privilege ─▶ bpffs ─▶ map ─▶ tc program ─▶ helpers
+//
+// Userspace (userspace.go) does the same for the other one, and is asked before
+// a datapath that works makes room for it as well.
 package probe
 
 import (

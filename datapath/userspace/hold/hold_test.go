@@ -374,10 +374,10 @@ func other(t *testing.T, path string) (asked <-chan byte) {
 					break
 				}
 				ops <- p.tag
-				_ = send(c, byte(done), "", -1)
 				if operation(p.tag) == quit {
-					_ = l.Close()
+					_ = l.Close() // takes the path away, and so comes first
 				}
+				_ = send(c, byte(done), "", -1)
 			}
 			_ = c.Close()
 		}

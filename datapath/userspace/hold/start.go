@@ -69,6 +69,21 @@ func Start(ctx context.Context, path string) error {
 	return started.Close()
 }
 
+// End ends the holder at path, if there is one, and takes away what is there.
+// When it returns without an error, what was held is closed. One that does not
+// answer ends a little later, for want of its socket; the error then wraps
+// ErrLost.
+func End(path string) error {
+	c, err := Dial(path)
+	if errors.Is(err, ErrNone) {
+		return removeIfThere(path)
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(path))
+	}
+	return errors.Join(c.Quit(), c.Close(), removeIfThere(path))
+}
+
 // Run is the holder's life, and that of the process that starts it. It returns
 // when ctx ends, or as the package's comment says.
 func Run(ctx context.Context, path string) error {

@@ -119,6 +119,33 @@ func TestStartOverOtherVersion(t *testing.T) {
 	}
 }
 
+// End leaves neither a process nor a socket, and has nothing against there
+// being none.
+func TestEnd(t *testing.T) {
+	path := socketPath(t)
+	c := started(t, path)
+	for range 2 {
+		if err := End(path); err != nil {
+			t.Error(err)
+		}
+	}
+	<-c.Lost()
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket: %v", err)
+	}
+	c = started(t, path)
+	if err := unix.Kill(c.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-c.Lost()
+	if err := End(path); err != nil {
+		t.Errorf("end one that is dead: %v", err)
+	}
+	if _, err := os.Lstat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket of one that is dead: %v", err)
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	if err := Start(t.Context(), "/proc/nowhere/ovl.hold"); err == nil {
 		t.Error("a holder listens where nobody can")
