@@ -88,9 +88,10 @@ func All(o Options) []Contender {
 		&swarm{},
 		&wireguard{binary: o.Wireguard},
 		&ovl{binary: o.Ovlctl, first: 1},
+		&ovl{name: "ovl-userspace", binary: o.Ovlctl, datapath: "userspace", first: 3},
 	}
 	if o.Previous != "" {
-		all = append(all, &ovl{name: "previous", binary: o.Previous, first: 3})
+		all = append(all, &ovl{name: "previous", binary: o.Previous, first: 5})
 	}
 	return all
 }

@@ -22,6 +22,8 @@ type ovl struct {
 	// name is "ovl" if it is empty.
 	name   string
 	binary string
+	// datapath is "kernel" if it is empty.
+	datapath string
 	// first is the number of its first instance: contenders that stand side
 	// by side have numbers of their own.
 	first int
@@ -79,7 +81,7 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 func (o *ovl) startAgents(ctx context.Context, hosts []*linktest.Host) (token string, err error) {
 	var join []string
 	for i, h := range hosts {
-		a := &agent{instance: instanceName(os.Getpid(), o.first+i), host: h, binary: o.binary}
+		a := &agent{instance: instanceName(os.Getpid(), o.first+i), host: h, binary: o.binary, datapath: cmp.Or(o.datapath, "kernel")}
 		a.log = filepath.Join(o.logs, a.instance+".log")
 		o.agents = append(o.agents, a)
 		if err := a.start(ctx, join...); err != nil {

@@ -19,13 +19,14 @@ type agent struct {
 	instance string
 	host     *linktest.Host
 	binary   string
+	datapath string
 	log      string
 	daemon   *daemon
 }
 
 // start runs the agent and returns when it answers.
 func (a *agent) start(ctx context.Context, join ...string) error {
-	args := append([]string{"up", "--instance", a.instance, "--name", a.instance, "--datapath", "kernel",
+	args := append([]string{"up", "--instance", a.instance, "--name", a.instance, "--datapath", a.datapath,
 		"--advertise", a.host.Addr.String()}, join...)
 	var err error
 	if a.daemon, err = startDaemon(ctx, a.host, a.log, a.binary, args...); err != nil {

@@ -12,7 +12,7 @@ func about() []contenderText {
 		{"swarm", "Docker Swarm itself: a `dockerd` on each host, joined as a swarm, an attachable overlay network, a container on each host"},
 		{"wireguard", "wireguard-go, built from its Go module: a tunnel in userspace, and the only contender that encrypts"},
 		{"ovl", "`ovlctl up` on both hosts, kernel datapath, namespaces attached"},
-		{"ovl-userspace", "the same with the userspace datapath"},
+		{"ovl-userspace", "`ovlctl up --datapath userspace` on both hosts: the same networks with a program in place of eBPF"},
 		{"previous", "ovl as it was before a change"},
 	}
 }

@@ -69,7 +69,7 @@ func TestPage(t *testing.T) {
 		"(performance/throughput.svg)",
 		"| TCP, 1 stream & more, Gbit/s, higher is better | 33.0<br>**3.00** (3.00–3.00) | 11.0 | 17.6<br>**1.60** (1.60–1.60) | 16.5<br>**1.50** (1.20–1.90) ~ | – |",
 		"TCP, 1 stream & more, not measured of `wireguard`: it fell over",
-		"| TCP, 1 stream & more | `vxlan` | ≥ 1.15 | 1.50 ~ |",
+		"| TCP, 1 stream & more | `ovl` | `vxlan` | ≥ 1.15 | 1.50 ~ |",
 		"| TCP, 1 stream & more, Gbit/s | 16.5 | `external` 17.6 | 0.94 (0.75–1.19) ~, not in every round |",
 		"bench compare bench/results/x.json ",
 	} {

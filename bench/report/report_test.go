@@ -111,3 +111,31 @@ func TestGoalOverIPv6(t *testing.T) {
 		}
 	}
 }
+
+// The userspace datapath has goals of its own, and those of the kernel's are not
+// for it.
+func TestGoalsOfUserspace(t *testing.T) {
+	r := New(3, time.Second)
+	f := &Figure{Name: "tcp", Title: "TCP", Unit: "Gbit/s", Baseline: "vxlan"}
+	for range 3 {
+		f.Add("underlay", 20)
+		f.Add("vxlan", 10)
+		f.Add("wireguard", 3)
+		f.Add("ovl-userspace", 5.5)
+	}
+	r.Figures = append(r.Figures, f)
+	r.Summarize()
+	want := []struct {
+		against string
+		met     bool
+	}{{"wireguard", false}, {"vxlan", true}}
+	goals := r.Goals()
+	if len(goals) != len(want) {
+		t.Fatalf("goals are %+v", goals)
+	}
+	for i, w := range want {
+		if g := goals[i]; g.Contender != "ovl-userspace" || g.Against != w.against || g.Met() != w.met || g.Underlay.Median != 0 {
+			t.Errorf("goal is %+v, met: %v; want one against %s, met: %v", g, g.Met(), w.against, w.met)
+		}
+	}
+}

@@ -92,32 +92,41 @@ const (
 	ipv6Suffix = "-ipv6"
 )
 
+// ovlUserspace is ovl with the userspace datapath.
+const ovlUserspace = "ovl-userspace"
+
 // goals are the ratios that ovl is to reach, each in one run.
 var goals = []struct {
-	figure, against string
-	ratio           float64
+	contender, figure, against string
+	ratio                      float64
 }{
-	{"tcp", "vxlan", 1.15},
-	{"tcp-no-offload", "vxlan", 1.3},
-	{"tcp", "swarm", 1.25},
-	{"tcp", "limit", 0.9},
-	{"udp-64", "vxlan", 2.0},
-	{"udp-64", "external", 1.4},
-	{"rtt", "vxlan", 0.5},
-	{"tcp-ipv6", overIPv4, 0.95},
-	{"udp-64-ipv6", overIPv4, 0.95},
-	{"rtt-ipv6", overIPv4, 1.05},
+	{"ovl", "tcp", "vxlan", 1.15},
+	{"ovl", "tcp-no-offload", "vxlan", 1.3},
+	{"ovl", "tcp", "swarm", 1.25},
+	{"ovl", "tcp", "limit", 0.9},
+	{"ovl", "udp-64", "vxlan", 2.0},
+	{"ovl", "udp-64", "external", 1.4},
+	{"ovl", "rtt", "vxlan", 0.5},
+	{"ovl", "tcp-ipv6", overIPv4, 0.95},
+	{"ovl", "udp-64-ipv6", overIPv4, 0.95},
+	{"ovl", "rtt-ipv6", overIPv4, 1.05},
+	{ovlUserspace, "tcp", "wireguard", 2.0},
+	{ovlUserspace, "tcp", "vxlan", 0.5},
+	{ovlUserspace, "udp-64", "wireguard", 1.5},
+	{ovlUserspace, "rtt", "wireguard", 0.7},
 }
 
-// Goal is a ratio that ovl is to reach, and what it has reached.
+// Goal is a ratio that ovl, with either datapath, is to reach, and what it has
+// reached.
 type Goal struct {
-	Figure  *Figure
-	Against string
-	Ratio   float64
-	Reached Summary
+	Contender string
+	Figure    *Figure
+	Against   string
+	Ratio     float64
+	Reached   Summary
 	// Limit and Underlay are what those two reach, which are no overlays: on
 	// some machines a goal is beyond them. Their medians are 0 where there is
-	// nothing to say.
+	// nothing to say, as of userspace.
 	Limit, Underlay Summary
 }
 
@@ -138,19 +147,19 @@ func (r *Report) Goals() []Goal {
 	var out []Goal
 	for _, g := range goals {
 		f := r.figure(g.figure)
-		if f == nil || !slices.Contains(f.Contenders, "ovl") {
+		if f == nil || !slices.Contains(f.Contenders, g.contender) {
 			continue
 		}
 		reach := func(contender string) (Summary, bool) { return f.between(contender, g.against) }
 		if g.against == overIPv4 {
 			reach = func(contender string) (Summary, bool) { return r.betweenFamilies(f, contender) }
 		}
-		reached, ok := reach("ovl")
+		reached, ok := reach(g.contender)
 		if !ok {
 			continue
 		}
-		goal := Goal{Figure: f, Against: g.against, Ratio: g.ratio, Reached: reached}
-		if g.against != "limit" {
+		goal := Goal{Contender: g.contender, Figure: f, Against: g.against, Ratio: g.ratio, Reached: reached}
+		if g.contender == "ovl" && g.against != "limit" {
 			goal.Limit, _ = reach("limit")
 			goal.Underlay, _ = reach("underlay")
 		}
