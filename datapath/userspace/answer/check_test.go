@@ -49,7 +49,7 @@ func TestCheckARP(t *testing.T) {
 		{"another's address in a reply", dt.ARPReply(as(b4.Addr), b4), datapath.DropSourceARP},
 		{"reply without an address", dt.ARPReply(as(netip.IPv4Unspecified()), b4), datapath.DropSourceARP},
 	} {
-		if got := CheckARP(c.frame[14:], sender()); got != c.want {
+		if got := CheckARP(slices.Clip(c.frame[14:]), sender()); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -93,6 +93,11 @@ func TestInspect6(t *testing.T) {
 	mapped := dt.Party{MAC: macA, Addr: netip.AddrFrom16(a4.Addr.As16())}
 	stray := linkLocal(a6).Addr.As16()
 	stray[7] = 1
+	// An advertisement of another's address behind a header which, read as the
+	// message, begins a solicitation that is right in every field: what is in its
+	// place begins an option.
+	victim := netip.AddrFrom16([16]byte{0xfd, 8: 14, 9: 1, 15: 3})
+	disguised := checked(dt.Extend(dt.Discovery(a6, b6, 136, victim, ndOverride, dt.LinkOption(2, macA)), dst))
 	for _, c := range []struct {
 		name  string
 		frame []byte
@@ -123,6 +128,8 @@ func TestInspect6(t *testing.T) {
 		{"option longer than the message", dt.Solicit(a6, group, b6.Addr, []byte{14, 2, 0, 0, 0, 0, 0, 0}), malformed},
 		{"option cut short", dt.Solicit(a6, group, b6.Addr, link[:6]), malformed},
 		{"option cut short, in padding", append(dt.Solicit(a6, group, b6.Addr, link[:6]), 0, 2), malformed},
+		{"option of zeros cut short", dt.Solicit(a6, group, b6.Addr, make([]byte, 6)), malformed},
+		{"options beyond the frame", good[:78], malformed},
 		{"link address of two lengths", dt.Solicit(a6, group, b6.Addr, append([]byte{1, 2}, make([]byte, 14)...)), malformed},
 		{"target's link address of two lengths", dt.Solicit(a6, group, b6.Addr, append([]byte{2, 2}, make([]byte, 14)...)), malformed},
 		{"14 options", dt.Solicit(a6, group, b6.Addr, slices.Repeat(dt.NonceOption(), 14)), malformed},
@@ -140,6 +147,7 @@ func TestInspect6(t *testing.T) {
 		{"behind a header", dt.Extend(good, dst), malformed},
 		{"in an atomic fragment", dt.Extend(good, dt.FragmentHeader(0, false)), malformed},
 		{"advertisement behind a header", dt.Extend(advert, dst), malformed},
+		{"advertisement in disguise", disguised, malformed},
 		{"advertisement to a group that says it was asked for", dt.Advertise(a6, dt.AllNodes(), solicited), malformed},
 		{"advertisement of B's address", dt.Discovery(a6, b6, 136, b6.Addr, ndSolicited, dt.LinkOption(2, macA)), datapath.DropSourceARP},
 		{"advertisement of B's link-local", dt.Discovery(a6, b6, 136, linkLocal(b6).Addr, ndSolicited), datapath.DropSourceARP},
@@ -169,7 +177,8 @@ func TestInspect6(t *testing.T) {
 		{"echo with an IPv4 address", dt.ICMP6(mapped, b6), datapath.DropSourceIP},
 		{"cut short in its header", good[:53], datapath.DropTruncated},
 	} {
-		if _, got := Inspect6(c.frame, sender()); got != c.want {
+		// Nothing is behind it in memory, either.
+		if _, got := Inspect6(slices.Clip(c.frame), sender()); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -222,7 +231,7 @@ func TestWalk6(t *testing.T) {
 		{"a header longer than the packet", dt.Patch(dt.Extend(udp, dst), 55, 4), Upper{}, datapath.DropTruncated},
 		{"IPv6 cut short", echo[:53], Upper{}, datapath.DropTruncated},
 	} {
-		got, reason := Walk6(c.frame[14:])
+		got, reason := Walk6(slices.Clip(c.frame[14:]))
 		if reason != c.reason {
 			t.Errorf("%s: %v, want %v", c.name, reason, c.reason)
 		}
