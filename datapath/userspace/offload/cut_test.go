@@ -94,6 +94,25 @@ func TestCutDoesNotBelieveTheHeader(t *testing.T) {
 	}
 }
 
+func TestCutComputesWhatTheHeaderHasElsewhere(t *testing.T) {
+	var c offload.Cutter
+	for _, v6 := range []bool{false, true} {
+		p := packet{v6: v6, extension: true, flags: "A", payload: random(1, 1000)}
+		h := p.header(300)
+		h.CsumStart--
+		equal(t, cut(t, &c, offload.Frame{Header: h, Data: p.build(t)}), p.segments(t, 300))
+	}
+}
+
+func TestCutWritesNoZeroForUDP(t *testing.T) {
+	var c offload.Cutter
+	p := zeroing(t, packet{udp: true})
+	segment := cut(t, &c, offload.Frame{Header: p.header(300), Data: p.unfinish(p.build(t))})[0]
+	if segment[40] != 0xff || segment[41] != 0xff {
+		t.Errorf("checksum % x", segment[40:42])
+	}
+}
+
 // A segment behind a routing header is summed with its last destination, which is
 // not the one in the IPv6 header.
 func TestCutKeepsTheSendersPseudoHeader(t *testing.T) {
@@ -125,6 +144,7 @@ func TestCutWholeFrame(t *testing.T) {
 func TestCutErrors(t *testing.T) {
 	tcp := packet{flags: "A", payload: random(1, 1000)}
 	udp := packet{udp: true, payload: random(1, 1000)}
+	udp6 := packet{v6: true, udp: true, payload: random(1, 1000)}
 	gso := func(p packet, change func(f *offload.Frame)) offload.Frame {
 		f := offload.Frame{Header: p.header(300), Data: p.build(t)}
 		change(&f)
@@ -141,7 +161,8 @@ func TestCutErrors(t *testing.T) {
 		"unknown type":   gso(tcp, func(f *offload.Frame) { f.GSOType = 3 }),
 		"fragment":       gso(tcp, func(f *offload.Frame) { f.Data[20] |= 0x20 }),
 		"later fragment": gso(tcp, func(f *offload.Frame) { f.Data[21] = 1 }),
-		"short IP":       gso(tcp, func(f *offload.Frame) { f.Data[14] = 0x44 }),
+		"short IP":       gso(udp, func(f *offload.Frame) { f.Data[14] = 0x44 }),
+		"IPv6 version":   gso(udp6, func(f *offload.Frame) { f.Data[14] = 0x45 }),
 		"IP version":     gso(tcp, func(f *offload.Frame) { f.Data[14] = 0x65 }),
 		"short TCP":      gso(tcp, func(f *offload.Frame) { f.Data[46] = 0x40 }),
 		"cut in TCP":     gso(tcp, func(f *offload.Frame) { f.Data = f.Data[:53] }),
@@ -157,6 +178,9 @@ func TestCutErrors(t *testing.T) {
 			f.Data = append(f.Data, make([]byte, 65000)...)
 		}),
 	} {
+		if err := c.Cut(prefix, gso(tcp, func(*offload.Frame) {})); err != nil {
+			t.Fatal(err)
+		}
 		if err := c.Cut(prefix, f); !errors.Is(err, offload.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -99,7 +99,7 @@ func (r *Run) start(frame []byte) {
 	r.transport = true
 	r.base = l.pseudo(frame, 0)
 	r.unfinished = r.isUnfinished(frame, length)
-	if !l.plain || l.end != len(frame) || l.end == l.payload || r.tooLong() {
+	if !l.plain || l.end != len(frame) || r.tooLong() {
 		return
 	}
 	r.size = l.end - l.payload
@@ -236,7 +236,7 @@ func (r *Run) alone() Header {
 	length := l.end - l.l4
 	// What the Ethernet header and tags take away from each segment as well.
 	size := r.MTU - (l.payload - etherLen)
-	if r.tooLong() && l.end == len(first) && size > 0 && size < l.end-l.payload {
+	if r.tooLong() && l.end == len(first) && size > 0 {
 		if r.unfinished {
 			return r.gso(size)
 		}

@@ -166,6 +166,13 @@ func TestRunRefuses(t *testing.T) {
 		{"source 6 end", tcp6, byteOf(true, 23, 1)},
 		{"destination 6", tcp6, byteOf(true, 24, 1)},
 		{"destination 6 end", tcp6, byteOf(true, 39, 1)},
+		// Changes that add nothing to sums.
+		{"source words", tcp4, func(ip, _ []byte) { ip[13]++; ip[15]-- }},
+		{"destination words", tcp4, func(ip, _ []byte) { ip[17]++; ip[19]-- }},
+		{"source 6 words", tcp6, func(ip, _ []byte) { ip[9]++; ip[23]-- }},
+		{"source 6 first words", tcp6, func(ip, _ []byte) { copy(ip[8:], []byte{0xfc, 0xff, 0, 1}) }},
+		{"destination 6 first words", tcp6, func(ip, _ []byte) { copy(ip[24:], []byte{0xfc, 0xff, 0, 1}) }},
+		{"destination 6 last words", tcp6, func(ip, _ []byte) { ip[39]--; ip[37]++ }},
 		{"source port of UDP", udp4, byteOf(false, 0, 1)},
 		{"destination port of UDP", udp4, byteOf(false, 2, 1)},
 		{"length of UDP", udp4, byteOf(false, 5, 1)},
@@ -247,12 +254,15 @@ func TestRunEnds(t *testing.T) {
 		"ack and data":  {[][]byte{ack.build(t), frames[0]}, 1},
 		"data and ack":  {[][]byte{frames[0], packet{flags: "A", id: 1, seq: 300}.build(t)}, 1},
 		"padding":       {[][]byte{append(clone(frames[0]), 0), frames[1]}, 1},
-		"padded":        {[][]byte{frames[0], append(clone(frames[1]), 0)}, 1},
-		"truncated":     {[][]byte{frames[0], frames[1][:50]}, 1},
-		"empty":         {[][]byte{frames[0], nil}, 1},
-		"same again":    {[][]byte{frames[0], frames[0]}, 1},
-		"backwards":     {[][]byte{frames[1], frames[0]}, 1},
-		"a hole":        {[][]byte{frames[0], frames[2]}, 1},
+		"padding counted": {[][]byte{
+			append(clone(frames[0]), 0), edit(base, frames[1], func(_, tcp []byte) { tcp[7]++ }),
+		}, 1},
+		"padded":     {[][]byte{frames[0], append(clone(frames[1]), 0)}, 1},
+		"truncated":  {[][]byte{frames[0], frames[1][:50]}, 1},
+		"empty":      {[][]byte{frames[0], nil}, 1},
+		"same again": {[][]byte{frames[0], frames[0]}, 1},
+		"backwards":  {[][]byte{frames[1], frames[0]}, 1},
+		"a hole":     {[][]byte{frames[0], frames[2]}, 1},
 	} {
 		var r offload.Run
 		if n := add(&r, c.frames); n != c.want {
@@ -309,10 +319,15 @@ func TestRunLeavesWrongChecksums(t *testing.T) {
 			damage["IPv4 header"] = func(f []byte) { f[24] ^= 1 }
 		}
 		for name, damage := range damage {
+			r := offload.Run{UDP: true, MTU: 1450}
 			for which := range 3 {
+				r.Reset()
+				if n := add(&r, p.segments(t, 300)); n != 3 {
+					t.Errorf("%v: took %d", p, n)
+				}
 				frames := p.segments(t, 300)
 				damage(frames[which])
-				r := offload.Run{UDP: true, MTU: 1450}
+				r.Reset()
 				want := max(1, which) // merged with none before it, and none after
 				if n := add(&r, frames); n != want {
 					t.Errorf("%v: %s of %d: took %d", p, name, which, n)
@@ -419,5 +434,121 @@ func TestRunTooLong(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestRunTooLongDoesNotMerge(t *testing.T) {
+	p := packet{flags: "A", payload: random(1, 3000)}
+	r := offload.Run{MTU: 1000}
+	if n := add(&r, p.segments(t, 1500)); n != 1 {
+		t.Errorf("took %d", n)
+	}
+	// Padding is no part of the packet.
+	short := packet{flags: "A", payload: random(1, 900)}
+	r.Reset()
+	r.Add(append(short.unfinish(short.build(t)), make([]byte, 100)...))
+	if h, _ := r.Frame(); h != short.header(0) {
+		t.Errorf("padding is to be cut: %+v", h)
+	}
+}
+
+func TestRunIsAPacketAtMost(t *testing.T) {
+	// 40 bytes of headers and 5 times 13099 are 65535.
+	for size, want := range map[int]int{13099: 5, 13100: 4} {
+		var frames [][]byte
+		for i := range 5 {
+			frames = append(frames, packet{flags: "A", id: uint16(i), seq: uint32(size * i), payload: make([]byte, size)}.build(t))
+		}
+		var r offload.Run
+		if n := add(&r, frames); n != want {
+			t.Errorf("took %d of %d bytes, want %d", n, size, want)
+		}
+	}
+}
+
+// Frames whose lengths contradict each other are nobody's to finish.
+func TestRunOfLengthsThatLie(t *testing.T) {
+	p := packet{udp: true, payload: random(1, 100)}
+	lie := func(total, udp, length int) []byte {
+		frame := p.build(t)
+		binary.BigEndian.PutUint16(frame[16:], uint16(total))
+		binary.BigEndian.PutUint16(frame[38:], uint16(udp))
+		sum := offload.Fold(offload.Pseudo4(frame[14:], 17, length))
+		binary.BigEndian.PutUint16(frame[40:], sum)
+		return frame
+	}
+	for name, c := range map[string]struct {
+		frame []byte
+		none  bool
+	}{
+		"true":              {lie(128, 108, 108), false},
+		"shorter":           {lie(127, 107, 107), false},
+		"longer than frame": {lie(129, 109, 109), true},
+		"within headers":    {lie(27, 7, 7), true},
+		"UDP shorter":       {lie(128, 107, 108), true},
+		"UDP longer":        {lie(128, 109, 108), true},
+	} {
+		var r offload.Run
+		r.Add(clone(c.frame))
+		h, pieces := r.Frame()
+		if (h == offload.Header{}) != c.none || !bytes.Equal(join(pieces), c.frame) {
+			t.Errorf("%s: %+v", name, h)
+		}
+	}
+}
+
+// 0 and 0xffff are the same to a sum. Which of them it was, none could tell later.
+func TestRunTakesOneZeroOnly(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		p    packet
+		sum  uint16
+		want int
+	}{
+		{"TCP", packet{flags: "A"}, 0, 2},
+		{"TCP all ones", packet{flags: "A"}, 0xffff, 1},
+		{"UDP all ones", packet{udp: true}, 0xffff, 2},
+		{"UDP none", packet{udp: true}, 0, 1},
+	} {
+		p := zeroing(t, c.p)
+		first, next := p.build(t), p
+		start, offset := p.transport()
+		binary.BigEndian.PutUint16(first[start+offset:], c.sum)
+		next.id, next.seq = 1, 2
+		second := next.build(t)
+		if p.udp {
+			binary.BigEndian.PutUint16(second[start+offset:], 0xffff)
+		}
+		r := offload.Run{UDP: true}
+		if n := add(&r, [][]byte{first, second}); n != c.want {
+			t.Errorf("%s: took %d", c.name, n)
+		}
+	}
+	// The ID that makes an IPv4 header's checksum 0.
+	p := packet{flags: "A", payload: random(1, 100)}
+	p.id = binary.BigEndian.Uint16(p.build(t)[24:])
+	next := p
+	next.id, next.seq = p.id+1, 100
+	for sum, want := range map[uint16]int{0: 2, 0xffff: 1} {
+		first := p.build(t)
+		if first[24] != 0 || first[25] != 0 {
+			t.Fatalf("checksum % x", first[24:26])
+		}
+		binary.BigEndian.PutUint16(first[24:], sum)
+		var r offload.Run
+		if n := add(&r, [][]byte{first, next.build(t)}); n != want {
+			t.Errorf("IPv4 %#x: took %d", sum, n)
+		}
+	}
+}
+
+func TestRunLetsGo(t *testing.T) {
+	p := packet{flags: "A", payload: random(1, 600)}
+	var r offload.Run
+	add(&r, p.segments(t, 300))
+	_, pieces := r.Frame()
+	r.Reset()
+	if pieces[0] != nil || pieces[1] != nil {
+		t.Error("frames are still held")
 	}
 }

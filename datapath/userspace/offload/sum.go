@@ -72,8 +72,7 @@ func Sum(b []byte, initial uint64) uint64 {
 func Fold(s uint64) uint16 {
 	s = s>>32 + s&0xffffffff
 	s = s>>16&0xffff + s>>32 + s&0xffff
-	s = s>>16 + s&0xffff
-	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff // 0x1fffe at most before
 	return uint16(word(uint16(s)))
 }
 
