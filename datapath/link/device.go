@@ -60,12 +60,8 @@ func CheckTAP(name string) error {
 	if err != nil {
 		return err
 	}
-	tun, ok := d.(*netlink.Tuntap)
-	switch {
-	case !ok:
-		return fmt.Errorf("interface %s is a %s device: %w", name, d.Type(), ErrNotTAP)
-	case tun.Mode != netlink.TUNTAP_MODE_TAP:
-		return fmt.Errorf("interface %s is a TUN device, which carries no Ethernet frames: %w", name, ErrNotTAP)
+	if err := isTAP(d); err != nil {
+		return err
 	}
 	if err := netlink.LinkSetUp(d); err != nil {
 		return fmt.Errorf("interface %s: set up: %w", name, err)
