@@ -91,6 +91,9 @@ func (b *Arrivals) All() []Arrival { return b.all }
 // Reset forgets what has arrived.
 func (b *Arrivals) Reset() { b.all = b.all[:0] }
 
+// Room returns how many more Put can add.
+func (b *Arrivals) Room() int { return cap(b.all) - len(b.all) }
+
 // Put adds an arrival, whose Data it copies, and reports whether there was room.
 // Receivers that are not of the kernel use it.
 func (b *Arrivals) Put(a Arrival) bool {
