@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath"
@@ -249,4 +251,58 @@ func testTrainOrSegments(t *testing.T, o linktest.Options) {
 // train is what is in a tunnel packet that others like it follow.
 func train(n int, frame []byte) []byte {
 	return bytes.Repeat(inTunnel(testVNI, frame), n)[vxlanLen:]
+}
+
+// TestTrainOfStream: segments of a TCP stream that come as a train are merged
+// before they reach the endpoint, which makes up for the slow path, and are
+// counted as what was sent.
+func TestTrainOfStream(t *testing.T) {
+	onUnderlays(t, linktest.Options{Hosts: 3}, testTrainOfStream)
+}
+
+func testTrainOfStream(t *testing.T, o linktest.Options) {
+	const size, segments = 1000, 40
+	f := newForgedBed(t, o)
+	a, b := f.partyA, f.partyB
+	run(t, f.a.Namespace, "ip", "neigh", "replace", b.Addr.String(), "lladdr", b.MAC.String(), "dev", "eth0", "nud", "permanent")
+	ip := &layers.IPv4{Version: 4, TTL: 64, Flags: layers.IPv4DontFragment, Protocol: layers.IPProtocolTCP, SrcIP: b.Addr.AsSlice(), DstIP: a.Addr.AsSlice()}
+	eth := &layers.Ethernet{SrcMAC: b.MAC[:], DstMAC: a.MAC[:], EthernetType: layers.EthernetTypeIPv4}
+	var train, frames [][]byte
+	var stream []byte
+	for i := range segments {
+		tcp := &layers.TCP{SrcPort: 1000, DstPort: 2000, ACK: true, Seq: uint32(i * size), Window: 100}
+		if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
+			t.Fatal(err)
+		}
+		payload := bytes.Repeat([]byte{byte(i)}, size)
+		buf := gopacket.NewSerializeBuffer()
+		err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, tcp, gopacket.Payload(payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip.Id++
+		stream = append(stream, payload...)
+		frames = append(frames, buf.Bytes())
+		train = append(train, inTunnel(testVNI, buf.Bytes()))
+	}
+	out := udpDialFrom(t, f.b.host, netip.AddrPortFrom(f.hosts[0].Addr, 4789), 0)
+	heard := listenAll(t, f.a.Namespace, "eth0")
+	before := f.hosts[0].stats(t)
+	sendTrain(t, out, train)
+	var got []byte
+	n := 0
+	for _, frame := range heard() {
+		const headers = 14 + 20 + 20
+		if bytes.HasPrefix(frame[6:], b.MAC[:]) {
+			n++
+			got = append(got, frame[headers:]...)
+		}
+	}
+	if !bytes.Equal(got, stream) {
+		t.Errorf("%d bytes of %d arrive in %d packets, or others", len(got), len(stream), n)
+	}
+	if n > segments/2 {
+		t.Errorf("%d segments arrive in %d packets, want them merged", segments, n)
+	}
+	f.checkTaken(t, before, train, frames, nil)
 }
