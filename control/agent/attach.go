@@ -198,7 +198,7 @@ func hostError(err error) error {
 		return api.Errorf(api.CodeExists, "%w", err)
 	case errors.Is(err, link.ErrName), errors.Is(err, link.ErrNotTAP):
 		return api.Errorf(api.CodeInvalid, "%w", err)
-	case errors.Is(err, link.ErrNoIPv6):
+	case errors.Is(err, link.ErrNoIPv6), errors.Is(err, ErrEnter):
 		return api.Errorf(api.CodeUnsupported, "%w", err)
 	}
 	return err

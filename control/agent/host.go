@@ -15,6 +15,10 @@ import (
 // ErrHeld is wrapped where another agent works in this network namespace.
 var ErrHeld = errors.New("another agent, of another instance, works in this network namespace: each needs one of its own")
 
+// ErrEnter is wrapped where a network namespace is there, and the agent may not
+// go into it.
+var ErrEnter = errors.New("entering a network namespace takes CAP_SYS_ADMIN, which this agent has not (attach --tap needs none)")
+
 // Host is all that the agent touches on its machine besides its own folders.
 // Linux is the real one; tests have one that only remembers.
 //
@@ -77,6 +81,7 @@ type Namespace interface {
 	// was opened by still leads to it.
 	Present() error
 	// HasInterface reports whether there is an interface of that name in it.
+	// Errors wrap ErrEnter where that cannot be seen, nor anything done.
 	HasInterface(name string) (bool, error)
 	// SetGSOIPv4MaxSize sets how many bytes of an IPv4 packet the stack in it
 	// hands an interface at most.

@@ -61,12 +61,16 @@ func (Linux) OpenNamespace(netns string, pid int) (Namespace, error) {
 // linuxNamespace is a link.Namespace that can be looked into.
 type linuxNamespace struct{ *link.Namespace }
 
-// HasInterface is link.Exists inside the namespace.
+// HasInterface is link.Exists inside the namespace, and what finds out that it
+// cannot be entered.
 func (n linuxNamespace) HasInterface(name string) (there bool, err error) {
 	err = n.Do(func() error {
 		there, err = link.Exists(name)
 		return err
 	})
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: %w", ErrEnter, err)
+	}
 	return there, err
 }
 

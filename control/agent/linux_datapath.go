@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/kernel"
@@ -79,9 +82,18 @@ func no(r probe.Result) string {
 }
 
 // removeKernel is kernel.Remove, for an agent too that may not use bpf(2) any
-// more: without their pins, programs and maps go as well, a little later.
+// more: without their pins, programs and maps go as well, a little later. It
+// touches nothing where the pins are out of sight, as nobody could remove the
+// programs then, and they would take packets away from whatever comes next.
 func removeKernel(dir string) error {
-	err := kernel.Remove(dir)
+	there, err := link.Exists(kernel.VXLANDevice)
+	if err != nil {
+		return err
+	}
+	if parent := filepath.Dir(dir); there && !inBPFFS(parent) {
+		return fmt.Errorf("the kernel datapath of an earlier agent is pinned in a BPF file system that is not at %s here: mount it there, or restart the host", parent)
+	}
+	err = kernel.Remove(dir)
 	if err == nil || !errors.Is(err, os.ErrPermission) {
 		return err
 	}
@@ -89,4 +101,9 @@ func removeKernel(dir string) error {
 		return fmt.Errorf("remove pins: %w", err)
 	}
 	return kernel.Remove(dir)
+}
+
+func inBPFFS(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.BPF_FS_MAGIC
 }
