@@ -226,7 +226,7 @@ func TestRedirectReplacesActions(t *testing.T) {
 			"mirror":  {to(netlink.TCA_EGRESS_MIRROR, netlink.TC_ACT_STOLEN)},
 			"ingress": {to(netlink.TCA_INGRESS_REDIR, netlink.TC_ACT_STOLEN)},
 			"goes on": {to(netlink.TCA_EGRESS_REDIR, netlink.TC_ACT_UNSPEC)},
-			"both":    {to(netlink.TCA_EGRESS_MIRROR, netlink.TC_ACT_PIPE), to(netlink.TCA_EGRESS_REDIR, netlink.TC_ACT_STOLEN)},
+			"both":    {to(netlink.TCA_EGRESS_REDIR, netlink.TC_ACT_STOLEN), to(netlink.TCA_EGRESS_MIRROR, netlink.TC_ACT_PIPE)},
 			"nothing": nil,
 		} {
 			err := netlink.FilterReplace(&netlink.U32{

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -218,6 +219,28 @@ func TestAdoptKeepsFrames(t *testing.T) {
 		t.Fatal(err)
 	}
 	read(t, d, 1)
+}
+
+// A device that was closed for a while takes frames as soon as it is open again.
+func TestOpenTakesFrames(t *testing.T) {
+	b := newBed(t)
+	vm := b.vm(t, "vm1")
+	_ = b.open(t, "tap1").Close()
+	b.join(t, "vm1", "tap1")
+	for range 10 {
+		var d *Device
+		b.on(t, func() (err error) {
+			if d, err = Open("tap1"); err == nil {
+				_, err = vm.Write(frame(60, 1))
+			}
+			return err
+		})
+		read(t, d, 1)
+		_ = d.Close()
+		for end := time.Now().Add(wait); b.show(t, "tap1").OperState != "DOWN" && time.Now().Before(end); {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
 }
 
 func TestDropsAreCounted(t *testing.T) {

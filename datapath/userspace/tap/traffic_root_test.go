@@ -77,6 +77,7 @@ func TestBatchesAndPieces(t *testing.T) {
 		}
 	}
 	w := NewWriter()
+	const maxPieces = 1023
 	f := frame(maxPieces, 1)
 	var pieces [][]byte
 	for i := range f {

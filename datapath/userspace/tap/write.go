@@ -1,16 +1,12 @@
 package tap
 
 import (
-	"fmt"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
 )
-
-// maxPieces is UIO_MAXIOV less the header's.
-const maxPieces = 1024 - 1
 
 // Writer gathers frames for writing. It serves one goroutine, and any number
 // of devices. It keeps the pieces of its last frame from garbage collection.
@@ -30,8 +26,8 @@ func NewWriter() *Writer {
 	return w
 }
 
-// Write hands the device one frame that consists of these pieces, at most 1023,
-// and does not wait. The kernel copies them, and does what the header says is
+// Write hands the device one frame that consists of these pieces, at most 1023
+// (UIO_MAXIOV less the header), and does not wait. The kernel copies them, and does what the header says is
 // still to be done when it has to. When Write returns, a frame that nothing
 // holds up is in the receiver's socket.
 //
@@ -41,9 +37,6 @@ func NewWriter() *Writer {
 // one device at a time. It does not allocate, but for errors, and when there
 // are more pieces than ever before.
 func (w *Writer) Write(d *Device, h offload.Header, pieces ...[]byte) error {
-	if len(pieces) > maxPieces {
-		return fmt.Errorf("write TAP %s: %w: %d pieces, at most %d", d.name, ErrFrame, len(pieces), maxPieces)
-	}
 	encode(&w.hdr, h)
 	w.iov = w.iov[:1]
 	for _, p := range pieces {
