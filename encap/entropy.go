@@ -27,6 +27,14 @@ const (
 	protoTCP      = 6
 	protoUDP      = 17
 	protoSCTP     = 132
+
+	etherType8021Q  = 0x8100
+	etherType8021AD = 0x88a8
+	protoHopByHop   = 0
+	protoRouting    = 43
+	protoFragment   = 44
+	protoAH         = 51
+	protoDstOpts    = 60
 )
 
 const (
@@ -34,6 +42,9 @@ const (
 	ipv4Len = 20
 	ipv6Len = 40
 	udpLen  = 8
+	tagLen  = 4
+	// How far FlowHash looks: at so many tags, and so many extension headers.
+	maxTags, maxExtensions = 8, 8
 )
 
 // FlowHash hashes the flow that an Ethernet frame belongs to. It is symmetric:
@@ -42,7 +53,9 @@ const (
 // All packets of a flow have the same hash, so that they stay in order:
 //
 //   - TCP, UDP and SCTP: both addresses, protocol, both ports;
-//   - fragments, the first included, and other IP: addresses and protocol;
+//   - fragments, the first included, and other IP: addresses and protocol, for
+//     fragments of IPv6 that of the fragment header;
+//   - what is behind 802.1Q tags: like what is behind none;
 //   - everything else, also what is truncated or malformed: both MAC addresses
 //     and the EtherType.
 //
@@ -53,8 +66,13 @@ func FlowHash(frame []byte) uint32 {
 	if len(frame) < ethLen {
 		return 0
 	}
+	at := ethLen
 	etherType := binary.BigEndian.Uint16(frame[12:])
-	switch packet := frame[ethLen:]; {
+	for i := 0; i < maxTags && (etherType == etherType8021Q || etherType == etherType8021AD) && len(frame) >= at+tagLen; i++ {
+		at += tagLen
+		etherType = binary.BigEndian.Uint16(frame[at-2:])
+	}
+	switch packet := frame[at:]; {
 	case etherType == etherTypeIPv4 && len(packet) >= ipv4Len:
 		if hash, ok := hashIPv4(packet); ok {
 			return hash
@@ -62,8 +80,8 @@ func FlowHash(frame []byte) uint32 {
 	case etherType == etherTypeIPv6 && len(packet) >= ipv6Len && packet[0]>>4 == 6:
 		src := mix(binary.BigEndian.Uint64(packet[8:]), binary.BigEndian.Uint64(packet[16:]))
 		dst := mix(binary.BigEndian.Uint64(packet[24:]), binary.BigEndian.Uint64(packet[32:]))
-		proto := packet[6] // an extension header's number, too, is the same for all packets but fragments
-		return hashEnds(src, dst, uint64(proto), ports(proto, packet[ipv6Len:]))
+		proto, segment := upper6(packet)
+		return hashEnds(src, dst, uint64(proto), ports(proto, segment))
 	}
 	return hashEnds(mac48(frame[6:]), mac48(frame), uint64(etherType)<<16, 0)
 }
@@ -81,6 +99,30 @@ func hashIPv4(packet []byte) (uint32, bool) {
 		p = ports(proto, packet[headerLen:])
 	}
 	return hashEnds(uint64(src), uint64(dst), uint64(proto), p), true
+}
+
+// upper6 returns what an IPv6 packet carries behind its extension headers, as far
+// as it is there. Of fragments that is the fragment header.
+func upper6(packet []byte) (proto byte, segment []byte) {
+	proto, segment = packet[6], packet[ipv6Len:]
+	for range maxExtensions {
+		if len(segment) < 2 {
+			break
+		}
+		n := 8 * (int(segment[1]) + 1)
+		switch proto {
+		case protoHopByHop, protoRouting, protoDstOpts:
+		case protoAH:
+			n = 4 * (int(segment[1]) + 2)
+		default:
+			return proto, segment
+		}
+		if n > len(segment) {
+			break
+		}
+		proto, segment = segment[0], segment[n:]
+	}
+	return proto, segment
 }
 
 // ports returns the source port in the high half and the destination port in
