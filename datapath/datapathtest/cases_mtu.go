@@ -146,12 +146,18 @@ func pathCases(s *Site) []Case {
 	mtu := narrow - (s.InnerIP - s.OuterIP)
 	first := long4(s.A, s.C, mtu+1)
 	out := s.To(s.Host2, Red, first)
+	// sent is what the datapath has sent, by that port.
+	sent := func(sport uint16) []byte {
+		return Patch(out.Bytes, s.OuterUDP, byte(sport>>8), byte(sport))
+	}
 	unheard := Step{In: []Frame{{RedA, first}}, Out: []Frame{out}}
 
 	cases := []Case{
 		{
 			Name: "a path that takes less", Setup: Setup{Alone: true},
-			Steps: append([]Step{unheard, {In: []Frame{s.narrower(narrow, out.Bytes)}, Check: learned}}, s.narrowSteps(mtu)...),
+			Steps: append([]Step{unheard, {
+				Quote: func(sport uint16) []Frame { return []Frame{s.narrower(narrow, sent(sport))} }, Check: learned,
+			}}, s.narrowSteps(mtu)...),
 		},
 		{
 			Name:  "a host whose underlay takes less",
@@ -167,9 +173,9 @@ func pathCases(s *Site) []Case {
 	brief := func(mtu int, about []byte) Frame {
 		return s.narrower(mtu, about[:OuterIPOffset+28])
 	}
-	good := brief(narrow, out.Bytes)
+	good := func(sport uint16) []Frame { return []Frame{brief(narrow, sent(sport))} }
 	forged := []Frame{
-		{Underlay, Patch(good.Bytes, 14+20+6, 5, 0)},                            // a checksum that is wrong
+		{Underlay, Patch(brief(narrow, out.Bytes).Bytes, 14+20+6, 5, 0)},        // a checksum that is wrong
 		brief(narrow, s.To(s.Stranger, Red, first).Bytes),                       // a host that we send nothing to
 		brief(narrow, VXLAN(s.Host3, s.Host2, Red, first)),                      // not sent by us
 		brief(narrow, Patch(out.Bytes, s.OuterUDP, 0x7f, 0xff)),                 // from a port that we do not use
@@ -185,12 +191,12 @@ func pathCases(s *Site) []Case {
 		Name: "a path that takes less, told in few words", Setup: Setup{Alone: true},
 		Steps: append([]Step{
 			unheard, {In: forged, Check: learned},
-			unheard, {In: []Frame{good}, Check: learned},
+			unheard, {Quote: good, Check: learned},
 		}, s.narrowSteps(mtu)...),
 	}, Case{
 		Name: "a path that is said to take next to nothing", Setup: Setup{Alone: true},
 		Steps: []Step{
-			unheard, {In: []Frame{brief(68, out.Bytes)}, Check: learned},
+			unheard, {Quote: func(sport uint16) []Frame { return []Frame{brief(68, sent(sport))} }, Check: learned},
 			s.least(long4(s.A, s.C, answerLen4)), s.least(long6(s.A, s.C, answerLen6)),
 			tooBig("", Frame{RedA, first}, s.told4(s.A, s.C, first, answerLen4)).Steps[0],
 			tooBig("", Frame{RedA, long6(s.A, s.C, answerLen6+1)}, s.told6(s.A, s.C, long6(s.A, s.C, answerLen6+1), answerLen6)).Steps[0],

@@ -15,9 +15,11 @@ func vtepCases(s *Site) []Case {
 	to := func(addr netip.Addr) Frame {
 		return Frame{Underlay, VXLAN(s.Host2, Party{s.Here.MAC, addr}, Red, inner)}
 	}
+	itself := drops("from this host itself", from(s.Here.Addr), datapath.DropUnknownVTEP)
+	itself.Steps[0].OrStack = true // a source that is its own
 	cases := []Case{
 		passes("from a member to this host", from(s.Host2.Addr), Frame{RedA, inner}),
-		drops("from this host itself", from(s.Here.Addr), datapath.DropUnknownVTEP),
+		itself,
 		drops("from another member", from(s.Host3.Addr), datapath.DropInnerSource),
 	}
 	for i := range s.Here.Addr.AsSlice() {

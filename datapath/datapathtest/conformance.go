@@ -61,9 +61,14 @@ type Setup struct {
 // Frames are compared byte by byte, but for what the sender of a packet may
 // choose: of those that come out at the Underlay, an IPv4 ID and an IPv6 flow
 // label may be anything, and the source port of a tunnel packet need only be
-// one of 32768 to 60999, and the same for every packet of a flow.
+// one of 32768 to 60999, and the same for every packet of a flow. Packets of
+// several flows may leave in any order. Its UDP checksum is zero, as RFC 7348 has
+// it, or right.
 type Step struct {
-	In    []Frame
+	In []Frame
+	// Quote makes more of them, which quote a packet that the datapath has sent
+	// over the underlay: sport is the outer source port of the last one.
+	Quote func(sport uint16) []Frame
 	Out   []Frame
 	Drops []datapath.DropReason
 	// OrStack says that the host's own stack may drop what goes in, before

@@ -25,8 +25,9 @@ type lab struct {
 
 	applied  *datapath.State
 	flows    map[string]uint16 // outer source port by inner flow
+	sport    uint16            // that of the last tunnel packet
 	sentinel uint32            // the last one's number
-	speaker  Place             // the port that sends the one for the underlay
+	speakers []Place           // the ports that send those for the underlay
 	buf      []byte
 	patience time.Duration
 }
@@ -62,6 +63,11 @@ func newLab(t, owner *testing.T, open Opener, f Family, setup Setup) *lab {
 	}
 
 	ctx := context.Background()
+	// The suite hears packets as they are on a wire, one by one, with checksums.
+	features := []string{"-K", linktest.UnderlayDevice, "tx", "off", "gso", "off", "tx-udp-segmentation", "off"}
+	if out, err := l.host.Command(ctx, "ethtool", features...).CombinedOutput(); err != nil {
+		t.Fatalf("lab: ethtool: %v: %s", err, out)
+	}
 	var remove func() error
 	h := Host{
 		Name: l.host.Name, VTEP: l.site.Here.Addr, Underlay: linktest.UnderlayDevice, Port: 4789, Log: owner.Output(),

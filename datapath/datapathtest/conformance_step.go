@@ -23,6 +23,8 @@ import (
 const (
 	patience     = 2 * time.Second
 	lessPatience = patience / 20
+	// stackPatience is for what may never be counted.
+	stackPatience = 20 * time.Millisecond
 )
 
 // run takes a case's steps. It stops at the first that fails: what comes after
@@ -51,6 +53,9 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if err != nil {
 		return err
 	}
+	if s.Quote != nil {
+		s.In = slices.Concat(s.In, s.Quote(l.sport))
+	}
 	for _, f := range s.In {
 		if err := l.by[f.At].send(f.Bytes); err != nil {
 			return err
@@ -59,7 +64,11 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	got := heard{}
 	var after datapath.Stats
 	var unchecked error
-	err = l.until(got, func() (bool, error) {
+	patience := l.patience
+	if s.OrStack { // what the stack has dropped never comes
+		patience = min(patience, stackPatience)
+	}
+	err = l.until(got, patience, func() (bool, error) {
 		if after, err = l.dp.Stats(ctx); err != nil {
 			return false, err
 		}
@@ -80,7 +89,7 @@ func (l *lab) step(ctx context.Context, s Step) error {
 		return err
 	}
 	passed := func() (bool, error) { return sentinels.passed(got), nil }
-	if err := l.until(got, passed); err != nil {
+	if err := l.until(got, l.patience, passed); err != nil {
 		return err
 	}
 	if after, err = l.dp.Stats(ctx); err != nil {
@@ -113,9 +122,9 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	return fmt.Errorf("%s", strings.Join(problems, "\n"))
 }
 
-// until listens everywhere until done says so, or patience is at its end.
-func (l *lab) until(got heard, done func() (bool, error)) error {
-	for end := time.Now().Add(l.patience); ; {
+// until listens everywhere until done says so, or its patience is at its end.
+func (l *lab) until(got heard, patience time.Duration, done func() (bool, error)) error {
+	for end := time.Now().Add(patience); ; {
 		if err := l.listen(got); err != nil {
 			return err
 		}
@@ -157,6 +166,7 @@ func multicastReport(frame []byte) bool {
 // compare says what is missing and what is too much, by place.
 func (l *lab) compare(want, got heard) []string {
 	var problems []string
+	got[Underlay] = inOrder(want[Underlay], got[Underlay])
 	for _, at := range slices.Sorted(maps.Keys(merged(want, got))) {
 		for i := range max(len(want[at]), len(got[at])) {
 			switch {
@@ -179,6 +189,27 @@ func (l *lab) compare(want, got heard) []string {
 		}
 	}
 	return problems
+}
+
+// inOrder puts packets of the underlay in the order in which they are wanted, if
+// all of them are there. A flow's keep theirs: they differ, or it does not matter.
+func inOrder(want, got [][]byte) [][]byte {
+	rest, out := slices.Clone(got), [][]byte(nil)
+	for _, w := range want {
+		for i, g := range rest {
+			if slices.ContainsFunc(rest[:i], func(f []byte) bool { return sourcePort(f) == sourcePort(g) }) {
+				continue // one of its flow comes first
+			}
+			if slices.Equal(masked(w), masked(g)) {
+				out, rest = append(out, g), slices.Delete(rest, i, i+1)
+				break
+			}
+		}
+	}
+	if len(out) != len(want) {
+		return got
+	}
+	return append(out, rest...)
 }
 
 func merged(a, b heard) heard {
@@ -245,14 +276,16 @@ func counts(n map[datapath.DropReason]uint64) string {
 
 // sentinels are frames of a local experimental EtherType (IEEE 802), each with
 // a number of its own, by the place where they have to come out.
-type sentinels map[Place][]byte
+type sentinels map[Place][][]byte
 
 const sentinelType = 0x88b6
 
-// sendSentinels sends one to every place there is in the State: by the longest
-// way there is, which is that of frames that are not IP.
+// sendSentinels sends one from the underlay to every port there is in the State,
+// and one the other way: by the longest way there is, which is that of frames
+// that are not IP. What came in at the same place has been looked at before.
 func (l *lab) sendSentinels() (sentinels, error) {
 	out := sentinels{}
+	l.speakers = l.speakers[:0]
 	for _, n := range l.applied.Networks {
 		for _, p := range n.Ports {
 			if len(n.Remotes) == 0 {
@@ -261,16 +294,15 @@ func (l *lab) sendSentinels() (sentinels, error) {
 			here, there := Party{MAC: p.MAC}, Party{MAC: n.Remotes[0].MAC}
 			vtep := Party{MAC: l.site.Host2.MAC, Addr: n.Remotes[0].VTEP}
 			in := l.nextSentinel(there, here)
-			out[Place(p.Device)] = in
+			at := Place(p.Device)
+			out[at] = append(out[at], in)
 			if err := l.by[Underlay].send(VXLAN(vtep, l.site.Here, n.VNI, in)); err != nil {
 				return nil, err
 			}
-			if out[Underlay] != nil {
-				continue
-			}
-			l.speaker = Place(p.Device)
-			out[Underlay] = l.nextSentinel(here, there)
-			if err := l.by[Place(p.Device)].send(out[Underlay]); err != nil {
+			l.speakers = append(l.speakers, at)
+			back := l.nextSentinel(here, there)
+			out[Underlay] = append(out[Underlay], back)
+			if err := l.by[at].send(back); err != nil {
 				return nil, err
 			}
 		}
@@ -285,9 +317,11 @@ func (l *lab) nextSentinel(from, to Party) []byte {
 }
 
 func (s sentinels) passed(got heard) bool {
-	for at, frame := range s {
-		if s.find(got[at], frame) < 0 {
-			return false
+	for at, frames := range s {
+		for _, frame := range frames {
+			if s.find(got[at], frame) < 0 {
+				return false
+			}
 		}
 	}
 	return true
@@ -303,14 +337,24 @@ func (sentinels) find(frames [][]byte, sentinel []byte) int {
 // remove takes the sentinels out of what came, and returns the places to which
 // none did.
 func (s sentinels) remove(got heard) (lost []Place) {
-	for at, frame := range s {
-		if i := s.find(got[at], frame); i >= 0 {
-			got[at] = slices.Delete(got[at], i, i+1)
-		} else {
-			lost = append(lost, at)
+	for at, frames := range s {
+		for _, frame := range frames {
+			if i := s.find(got[at], frame); i >= 0 {
+				got[at] = slices.Delete(got[at], i, i+1)
+			} else {
+				lost = append(lost, at)
+			}
 		}
 	}
 	return lost
+}
+
+// count is how many there are.
+func (s sentinels) count() (n int) {
+	for _, frames := range s {
+		n += len(frames)
+	}
+	return n
 }
 
 // quiet fails if anything still comes out when no case runs.

@@ -49,8 +49,8 @@ func tunnelPacket(frame []byte) (udp int, ok bool) {
 }
 
 // masked returns a frame of the underlay with its sender's choices taken out: an
-// IPv4 ID and the checksum over it if that is right, an IPv6 flow label, and the
-// source port of a tunnel packet.
+// IPv4 ID and the checksum over it if that is right, an IPv6 flow label, and of a
+// tunnel packet the source port, and the UDP checksum if that is right.
 func masked(frame []byte) []byte {
 	start, end, ok := ipHeader(frame)
 	if !ok {
@@ -67,9 +67,21 @@ func masked(frame []byte) []byte {
 		copy(out[start+4:], []byte{0, 0})
 	}
 	if udp, ok := tunnelPacket(out); ok {
+		if slices.Equal(WithUDPChecksum(frame, start), frame) {
+			copy(out[udp+6:], []byte{0, 0})
+		}
 		copy(out[udp:], []byte{0, 0})
 	}
 	return out
+}
+
+// sourcePort is the outer one of a tunnel packet, 0 of another.
+func sourcePort(frame []byte) uint16 {
+	udp, ok := tunnelPacket(frame)
+	if !ok {
+		return 0
+	}
+	return binary.BigEndian.Uint16(frame[udp:])
 }
 
 // checkFlow wants the source port of a tunnel packet to be in its range, and
@@ -83,6 +95,7 @@ func (l *lab) checkFlow(frame []byte) error {
 	if port < minSourcePort || port > maxSourcePort {
 		return fmt.Errorf("outer source port %d, want one of %d to %d", port, minSourcePort, maxSourcePort)
 	}
+	l.sport = port
 	if len(frame) < l.site.Inner {
 		return nil
 	}

@@ -26,8 +26,8 @@ func (l *lab) checkPorts(before, after datapath.Stats, in []Frame, got heard) er
 	for _, f := range in {
 		sent[f.At] = sent[f.At].Add(sizeOf(f.Bytes))
 	}
-	if l.speaker != "" {
-		sent[l.speaker] = sent[l.speaker].Add(sizeOf(l.nextSentinel(Party{}, Party{})))
+	for _, at := range l.speakers {
+		sent[at] = sent[at].Add(sizeOf(l.nextSentinel(Party{}, Party{})))
 	}
 	// To some of those the sender gets an answer.
 	tooBig := after.Drops[datapath.DropTooBig].Packets - before.Drops[datapath.DropTooBig].Packets

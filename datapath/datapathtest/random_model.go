@@ -136,6 +136,13 @@ func (m *model) upright(f []byte, udp *layers.UDP) bool {
 	} else if f[start] != 0x45 || checksum(f[start:end]) != 0 || binary.BigEndian.Uint16(f[start+6:])&0x3fff != 0 {
 		return false
 	}
+	src, _ := netip.AddrFromSlice(f[start+12 : start+16])
+	if isIPv6(f, start) {
+		src, _ = netip.AddrFromSlice(f[start+8 : start+24])
+	}
+	if src == m.site.Here.Addr || src.IsMulticast() || src.IsLoopback() || src.IsUnspecified() {
+		return false
+	}
 	return slices.Equal(addr, m.site.Here.Addr.AsSlice()) && udp.DstPort == vxlanPort &&
 		length == len(f)-end && int(udp.Length) == length &&
 		(udp.Checksum == 0 || slices.Equal(WithUDPChecksum(f, start), f))

@@ -178,7 +178,7 @@ func settled(device string) error {
 }
 
 // segmentation is what a NIC without offloads for tunnels cannot do.
-var segmentation = []string{"tso", "gso", "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"}
+var segmentation = []string{"tso", "gso", "tx-udp-segmentation", "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation"}
 
 // SetSegmentationOffload switches TSO, GSO and the segmentation of UDP
 // tunnels on the underlay device of every host on or off. Off also switches
