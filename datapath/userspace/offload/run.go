@@ -18,6 +18,10 @@ type Run struct {
 	// has no wire below hands over packets longer than that in one datagram, to
 	// be cut wherever they go. 0: any packet may be as long as it is.
 	MTU int
+	// Datagram is how many bytes of payload each datagram has of a frame of UDP
+	// that is to be cut, however long it is: their boundaries mean something.
+	// 0: nobody has said so.
+	Datagram int
 	// UDP also merges datagrams, for devices that can cut them (TUN_F_USO4 and
 	// TUN_F_USO6, Linux 6.2).
 	UDP bool
@@ -236,7 +240,11 @@ func (r *Run) alone() Header {
 	length := l.end - l.l4
 	// What the Ethernet header and tags take away from each segment as well.
 	size := r.MTU - (l.payload - etherLen)
-	if r.tooLong() && l.end == len(first) && size > 0 {
+	uncut := r.tooLong()
+	if l.proto == protoUDP && r.Datagram > 0 {
+		size, uncut = min(size, r.Datagram), true
+	}
+	if uncut && l.end == len(first) && size > 0 && size < l.end-l.payload {
 		if r.unfinished {
 			return r.gso(size)
 		}

@@ -56,7 +56,9 @@ func pathTo(t testing.TB, tun *Tunnel, addr netip.Addr) *Path {
 // flush fails the test where something could not be sent.
 func flush(t testing.TB, s *Sender) {
 	t.Helper()
-	s.Flush(func(p *Path, datagrams int, err error) { t.Errorf("%d datagrams to %s: %v", datagrams, p.Addr(), err) })
+	s.Flush(func(p *Path, datagrams, _ int, err error) {
+		t.Errorf("%d datagrams to %s: %v", datagrams, p.Addr(), err)
+	})
 }
 
 // datagram is one that arrived, out of a train or not.

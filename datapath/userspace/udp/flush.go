@@ -20,11 +20,11 @@ type span struct {
 }
 
 // Flush sends what was added, and forgets it. What could not be sent it passes to
-// report, unless that is nil: how many datagrams for which peer, and why. Errors are
+// report, unless that is nil: how many datagrams of how many bytes for which peer, and why. Errors are
 // those of sendmsg(2), and os.ErrClosed: unix.EMSGSIZE for what is longer than the
 // device's MTU, unix.EAGAIN where the device does not keep up, and the like. A datagram
 // that is not reported has been given to the kernel, no more.
-func (s *Sender) Flush(report func(p *Path, datagrams int, err error)) {
+func (s *Sender) Flush(report func(p *Path, datagrams, bytes int, err error)) {
 	n := len(s.messages)
 	if n == 0 {
 		return
@@ -192,7 +192,7 @@ func (s *Sender) uncouple(m *message) {
 
 func (s *Sender) failed(m *message, err error) {
 	if s.report != nil {
-		s.report(m.path, m.cars, err)
+		s.report(m.path, m.cars, m.total, err)
 	}
 }
 

@@ -111,7 +111,7 @@ func TestFlushFailures(t *testing.T) {
 			s.Add(self, 2, 0, fill(0, 20), nil)
 			s.Add(self, 2, encap.CE, fill(0, 30), nil)
 			var failed []string
-			s.Flush(func(p *Path, n int, err error) {
+			s.Flush(func(p *Path, n, _ int, err error) {
 				errno, ok := err.(unix.Errno) //nolint:errorlint // comes as it is
 				if p != self || !ok {
 					t.Errorf("%v: %v", p.Addr(), err)

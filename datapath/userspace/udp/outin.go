@@ -6,7 +6,7 @@ import "github.com/ovlnet/ovl/encap"
 type Out interface {
 	Add(p *Path, hash uint32, ecn encap.ECN, head, payload []byte)
 	Pending() int
-	Flush(report func(p *Path, datagrams int, err error))
+	Flush(report func(p *Path, datagrams, bytes int, err error))
 }
 
 // In is what a Receiver does. udptest has one without sockets.

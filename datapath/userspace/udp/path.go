@@ -26,6 +26,9 @@ const mtuLifetime = 10 * time.Millisecond
 // Path is the way to a peer's VTEP. It holds no descriptor, so that there is
 // nothing to close, and any number of goroutines may use it.
 type Path struct {
+	// Owner is whatever whoever asked for the path wants to find by it.
+	Owner any
+
 	addr     netip.Addr
 	name4    unix.RawSockaddrInet4
 	name6    unix.RawSockaddrInet6

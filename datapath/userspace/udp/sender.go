@@ -29,7 +29,7 @@ type Sender struct {
 	// report are its arguments.
 	write    func(fd uintptr)
 	sending  span
-	report   func(p *Path, datagrams int, err error)
+	report   func(p *Path, datagrams, bytes int, err error)
 	patience time.Duration // left for a socket that is full
 	// sendmmsg is the system call, but for tests.
 	sendmmsg func(fd int, messages []unix.Mmsghdr) (int, unix.Errno)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -37,8 +38,13 @@ type Tunnel struct {
 	ports     []sourcePort
 	prober    *prober
 
-	closing sync.Once
-	closed  error
+	// What Overflowed goes by.
+	wrong       *checksumErrors
+	wrongBefore uint64
+	overflowed  atomic.Uint64
+
+	stopping, closing sync.Once
+	stopped, closed   error
 }
 
 // Open opens a tunnel in the calling thread's network namespace. The error wraps
@@ -55,7 +61,11 @@ func Open(o Options) (*Tunnel, error) {
 		o.Readers = min(runtime.NumCPU(), 4)
 	}
 	t := &Tunnel{vtep: vtep, port: o.Port}
-	err := t.openReceivers(o)
+	var err error
+	if t.wrong, err = openChecksumErrors(vtep); err == nil {
+		t.wrongBefore = t.wrong.read()
+		err = t.openReceivers(o)
+	}
 	for i := 0; i < sourcePorts && err == nil; i++ {
 		var p sourcePort
 		if p, err = openPort(vtep); err == nil {
@@ -157,16 +167,29 @@ func (t *Tunnel) Files() ([]*os.File, error) {
 	return files, nil
 }
 
-// Close closes all sockets. Who waits in Receive, or sends from then on, gets an
-// error that wraps os.ErrClosed. Closing again does nothing.
-func (t *Tunnel) Close() error {
-	t.closing.Do(func() {
+// CloseReceivers closes the receive sockets: who waits in Receive gets an error
+// that wraps os.ErrClosed. Senders go on.
+func (t *Tunnel) CloseReceivers() error {
+	t.stopping.Do(func() {
 		var errs []error
 		for _, r := range t.receivers {
 			errs = append(errs, r.close())
 		}
+		t.stopped = errors.Join(errs...)
+	})
+	return t.stopped
+}
+
+// Close closes all sockets. Who waits in Receive, or sends from then on, gets an
+// error that wraps os.ErrClosed. Closing again does nothing.
+func (t *Tunnel) Close() error {
+	t.closing.Do(func() {
+		errs := []error{t.CloseReceivers()}
 		for i := range t.ports {
 			errs = append(errs, t.ports[i].close())
+		}
+		if t.wrong != nil {
+			errs = append(errs, t.wrong.close())
 		}
 		if t.prober != nil {
 			errs = append(errs, t.prober.close())

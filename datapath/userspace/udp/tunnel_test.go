@@ -101,7 +101,7 @@ func TestLongest(t *testing.T) {
 			t.Errorf("%d messages, want 5", s.Pending())
 		}
 		var failed []error
-		s.Flush(func(_ *Path, _ int, err error) { failed = append(failed, err) })
+		s.Flush(func(_ *Path, _, _ int, err error) { failed = append(failed, err) })
 		n := 171
 		// The longest datagram over IPv6 is longer than lo's MTU by its header.
 		if self.Addr().Is6() {
@@ -259,7 +259,7 @@ func TestClose(t *testing.T) {
 			s.Add(self, 2, 0, fill(i, 10), nil)
 		}
 		lost := 0
-		s.Flush(func(_ *Path, n int, err error) {
+		s.Flush(func(_ *Path, n, _ int, err error) {
 			if lost += n; !errors.Is(err, os.ErrClosed) {
 				t.Errorf("Flush: %v", err)
 			}

@@ -247,7 +247,7 @@ func TestTooLong(t *testing.T) {
 		s.Add(path, 1, 0, fill(4, longest), nil)
 		s.Add(path, 1, 0, fill(5, longest), nil)
 		var failed []string
-		s.Flush(func(_ *Path, n int, err error) { failed = append(failed, fmt.Sprintf("%d %v", n, err)) })
+		s.Flush(func(_ *Path, n, _ int, err error) { failed = append(failed, fmt.Sprintf("%d %v", n, err)) })
 		if fmt.Sprint(failed) != "[2 message too long 2 message too long]" {
 			t.Errorf("failed: %q", failed)
 		}
@@ -302,7 +302,7 @@ func TestPathMTU(t *testing.T) {
 		}
 		s.Add(path, 5, 0, fill(0, 100), nil)
 		reported := 0
-		s.Flush(func(_ *Path, n int, err error) {
+		s.Flush(func(_ *Path, n, _ int, err error) {
 			if reported += n; !unreachable(err) {
 				t.Errorf("no way there: %v", err)
 			}

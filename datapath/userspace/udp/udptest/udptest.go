@@ -161,7 +161,7 @@ func (s *Sender) Add(p *udp.Path, hash uint32, ecn encap.ECN, head, payload []by
 func (s *Sender) Pending() int { return len(s.waiting) }
 
 // Flush implements udp.Out.
-func (s *Sender) Flush(report func(p *udp.Path, datagrams int, err error)) {
+func (s *Sender) Flush(report func(p *udp.Path, datagrams, bytes int, err error)) {
 	headers := 28
 	if s.tunnel.vtep.Is6() {
 		headers = 48
@@ -178,7 +178,7 @@ func (s *Sender) Flush(report func(p *udp.Path, datagrams int, err error)) {
 		}
 		if err != nil {
 			if report != nil {
-				report(w.path, w.cars, err)
+				report(w.path, w.cars, len(w.Data), err)
 			}
 			continue
 		}

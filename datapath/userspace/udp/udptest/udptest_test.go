@@ -27,7 +27,7 @@ func TestUnderlay(t *testing.T) {
 		s := from.NewSender()
 		var failed []string
 		flush := func() {
-			s.Flush(func(p *udp.Path, n int, err error) { failed = append(failed, fmt.Sprint(p.Addr(), n, err)) })
+			s.Flush(func(p *udp.Path, n, _ int, err error) { failed = append(failed, fmt.Sprint(p.Addr(), n, err)) })
 		}
 		for _, size := range []int{10, 10, 5, 5, 6, 1472, 1473} {
 			s.Add(p, 1, encap.ECT0, make([]byte, 2), make([]byte, size-2))
