@@ -167,7 +167,11 @@ func Run(ctx context.Context, cfg config.Config, hooks Hooks) (err error) {
 	case err := <-served:
 		return err
 	case <-ctx.Done():
-		a.log.Info("agent stops, the host goes on forwarding")
+		if a.datapath.Kind == datapath.Userspace {
+			a.log.Info("agent stops, packets wait for the next one")
+		} else {
+			a.log.Info("agent stops, the host goes on forwarding")
+		}
 	case <-a.left:
 	case err := <-a.disowned:
 		stop()

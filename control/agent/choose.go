@@ -124,10 +124,16 @@ func (c chooser) toUserspace(ctx context.Context) (datapath.Datapath, error) {
 	if err != nil {
 		return nil, err
 	}
-	if moves {
+	ran, err := c.userspace.there()
+	if err != nil {
+		return nil, err
+	}
+	if !ran { // before anything is touched; and a host without endpoints would not notice
 		if why := c.userspace.cannot(ctx); why != "" {
 			return nil, fmt.Errorf("%s datapath: %w: %s", c.userspace.name, datapath.ErrNotSupported, why)
 		}
+	}
+	if moves {
 		if err := c.kernel.remove(); err != nil {
 			return nil, fmt.Errorf("remove the kernel datapath: %w", err)
 		}

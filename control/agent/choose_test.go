@@ -159,6 +159,14 @@ func TestChoose(t *testing.T) {
 			"userspace", config.DatapathUserspace, nil, datapath.Userspace, "--datapath userspace",
 			"userspace open, userspace apply",
 		}, {
+			"userspace where it cannot be", config.DatapathUserspace,
+			func(c *choice) { c.lacks["userspace"] = "no /dev/net/tun" }, "", "no /dev/net/tun",
+			"",
+		}, {
+			"userspace where it was", config.DatapathUserspace,
+			func(c *choice) { c.there["userspace"], c.lacks["userspace"] = true, "not asked" }, datapath.Userspace, "--datapath userspace",
+			"userspace open, userspace apply",
+		}, {
 			"userspace where there was the kernel", config.DatapathUserspace,
 			func(c *choice) { c.there["kernel"] = true }, datapath.Userspace, "--datapath userspace",
 			"kernel remove, userspace open, userspace apply",

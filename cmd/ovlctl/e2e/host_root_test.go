@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,6 +33,8 @@ type host struct {
 	name     string
 	instance string
 	ovlctl   string
+	// under is what the agent is run by, such as setpriv with its arguments.
+	under []string
 	// log is what all of the host's agents have written to standard error.
 	log   lockedBuffer
 	agent *agent
@@ -60,9 +63,9 @@ func (h *host) upLine(args ...string) []string {
 // begin starts the agent and does not wait for it.
 func (h *host) begin(args ...string) *agent {
 	h.c.tb.Helper()
-	line := append([]string{"--instance", h.instance}, h.upLine(args...)...)
+	line := slices.Concat(h.under, []string{h.ovlctl, "--instance", h.instance}, h.upLine(args...))
 	a := &agent{
-		cmd:    h.Command(context.Background(), h.ovlctl, line...),
+		cmd:    h.Command(context.Background(), line[0], line[1:]...),
 		ready:  make(chan struct{}),
 		exited: make(chan struct{}),
 	}

@@ -6,22 +6,28 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	ebpflink "github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 )
 
-// folders are the three that an instance has.
+// folders are the three that an instance has, and the holder's socket.
 func (h *host) folders() []string {
-	return []string{"/run/ovl-" + h.instance, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance}
+	return []string{"/run/ovl-" + h.instance, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance, h.holderSocket()}
 }
+
+func (h *host) holderSocket() string { return "/run/ovl-" + h.instance + ".hold" }
 
 func (h *host) dataDir() string   { return "/var/lib/ovl-" + h.instance }
 func (h *host) stateFile() string { return h.dataDir() + "/state.db" }
 
 // endpointDevice is what attach calls the host's end of an endpoint.
 var endpointDevice = regexp.MustCompile(`^ovl[0-9a-f]{10}$`)
+
+// userspaceTAP begins the names of the userspace datapath's devices.
+const userspaceTAP = "ovt-"
 
 // devices returns the host's ends of its endpoints that are there.
 func (h *host) devices() (names []string, err error) {
@@ -43,7 +49,7 @@ func (h *host) leftovers() (left []string) {
 	}
 	err := h.eachDevice(func(d netlink.Link) error {
 		name := d.Attrs().Name
-		if endpointDevice.MatchString(name) || name == "ovl-vxlan" {
+		if endpointDevice.MatchString(name) || name == "ovl-vxlan" || strings.HasPrefix(name, userspaceTAP) {
 			left = append(left, "device "+name)
 		}
 		for _, hook := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {

@@ -24,7 +24,13 @@ import (
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
-func TestMain(m *testing.M) { linktest.VerifyNoLeaks(withBinary{m}) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == withoutBPF {
+		fmt.Fprintln(os.Stderr, execWithoutBPF(os.Args[2:]))
+		os.Exit(1)
+	}
+	linktest.VerifyNoLeaks(withBinary{m})
+}
 
 // withBinary removes after the tests what buildOnce made.
 type withBinary struct{ m *testing.M }
