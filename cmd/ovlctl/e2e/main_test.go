@@ -25,8 +25,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == withoutBPF {
-		fmt.Fprintln(os.Stderr, execWithoutBPF(os.Args[2:]))
+	if len(os.Args) > 3 && os.Args[1] == without {
+		fmt.Fprintln(os.Stderr, execWithout(os.Args[2], os.Args[3:]))
 		os.Exit(1)
 	}
 	linktest.VerifyNoLeaks(withBinary{m})

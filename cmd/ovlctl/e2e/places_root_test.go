@@ -58,13 +58,19 @@ func attachProcess(t *testing.T, h *host, network string) *endpoint {
 	return e
 }
 
-// attachVM attaches a TAP interface and puts behind it, where a virtual
-// machine would be, a namespace whose eth0 is itself a TAP.
+// attachVM is attachTAP of a virtual machine called vm.
 func attachVM(t *testing.T, h *host, network string) *endpoint {
 	t.Helper()
-	outer := newTAP(t, h.Namespace, "tap0")
-	e := &endpoint{Namespace: h.c.lab.Endpoint("vm"), host: h}
-	h.query(&e.info, "attach", network, "--tap", "tap0", "--name", "vm")
+	return attachTAP(t, h, network, "vm", "tap0")
+}
+
+// attachTAP attaches a TAP interface and puts behind it, where a virtual
+// machine would be, a namespace whose eth0 is itself a TAP.
+func attachTAP(t *testing.T, h *host, network, name, tap string) *endpoint {
+	t.Helper()
+	outer := newTAP(t, h.Namespace, tap)
+	e := &endpoint{Namespace: h.c.lab.Endpoint(name), host: h}
+	h.query(&e.info, "attach", network, "--tap", tap, "--name", name)
 
 	inner := newTAP(t, e.Namespace, "eth0")
 	mtu := strconv.Itoa(e.info.MTU)

@@ -10,12 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withoutBPF is the argument that makes this binary run what follows with
-// bpf(2) refused, as the default seccomp profiles of containers do it.
-const withoutBPF = "without-bpf"
+// without is the argument that makes this binary run what follows with a system
+// call refused, as the default seccomp profiles of containers do it: the name of
+// one of refusable, then the program.
+const without = "without-syscall"
 
-// execWithoutBPF becomes the program in args; it returns only an error.
-func execWithoutBPF(args []string) error {
+// refusable are the system calls that can be refused.
+func refusable() map[string]uint32 {
+	return map[string]uint32{"bpf": unix.SYS_BPF, "mount": unix.SYS_MOUNT}
+}
+
+// execWithout becomes the program in args with a system call refused; it
+// returns only an error.
+func execWithout(name string, args []string) error {
+	number, ok := refusable()[name]
+	if !ok {
+		return fmt.Errorf("no system call %q to refuse", name)
+	}
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return err
@@ -24,7 +35,7 @@ func execWithoutBPF(args []string) error {
 	runtime.LockOSThread()
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the system call
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: unix.SYS_BPF},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}

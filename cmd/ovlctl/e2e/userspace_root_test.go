@@ -197,28 +197,42 @@ func (h *host) mustNotCome(t *testing.T, why string, args ...string) {
 	}
 }
 
-// TestFallsBack: where the kernel datapath cannot be had, auto takes the other
-// and says why, also on a host that had it before.
-func TestFallsBack(t *testing.T) {
-	linktest.NeedRoot(t)
+// restricted is a way to run an agent in which it cannot have the kernel
+// datapath.
+type restricted struct {
+	name  string
+	under []string
+	// reason is what has to be in the line that names what is missing.
+	reason string
+	// moves: it can remove the kernel datapath of an agent that had it, and
+	// enters: it may enter network namespaces.
+	moves, enters bool
+}
+
+// withoutEBPF lists them. CAP_SYS_ADMIN implies CAP_BPF, so they can only be
+// dropped together.
+func withoutEBPF(t *testing.T) []restricted {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tt := range []struct {
-		name   string
-		under  []string
-		reason string
-		// moves: it can remove the kernel datapath of an agent that had it,
-		// and enters: it may enter network namespaces.
-		moves, enters bool
-	}{
+	return []restricted{
 		{"no CAP_BPF", []string{"setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"}, "CAP_BPF", true, false},
 		{"CAP_NET_ADMIN alone", []string{"setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all"}, "CAP_BPF", true, false},
-		{"no bpffs", []string{"unshare", "--mount", "--propagation", "slave", "sh", "-c",
-			"umount -l /sys/fs/bpf && exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\"", "sh"}, "BPF file system", false, false},
-		{"bpf refused", []string{self, withoutBPF}, "forbids", true, true},
-	} {
+		{"no bpffs", []string{
+			"unshare", "--mount", "--propagation", "slave", "sh", "-c",
+			"umount -l /sys/fs/bpf && exec \"$@\"", "sh", self, without, "mount",
+		}, "BPF file system", false, true},
+		{"bpf refused", []string{self, without, "bpf"}, "forbids", true, true},
+	}
+}
+
+// TestFallsBack: where the kernel datapath cannot be had, auto takes the other
+// and says why, also on a host that had it before.
+func TestFallsBack(t *testing.T) {
+	linktest.NeedRoot(t)
+	for _, tt := range withoutEBPF(t) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCluster(t, linktest.Options{Hosts: 2})
 			h1, h2 := c.hosts[0], c.hosts[1]

@@ -1,0 +1,233 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/link/linktest"
+)
+
+// TestStory is what docs/demo.sh tells, on three hosts none of which can have
+// the kernel datapath: by themselves they take the other, and from then on there
+// is no difference. Then an agent restarts, and all go down.
+func TestStory(t *testing.T) {
+	linktest.NeedRoot(t)
+	for _, r := range withoutEBPF(t) {
+		t.Run(r.name, func(t *testing.T) {
+			c := newCluster(t, linktest.Options{Hosts: 3})
+			endpoints := r.story(t, c)
+			checkStatus(t, c, r.reason)
+			checkPeers(t, c)
+			checkRestart(t, c.hosts[1], endpoints)
+			for _, h := range []*host{c.hosts[2], c.hosts[1], c.hosts[0]} {
+				if out, stderr, err := h.ctl("down"); err != nil || out != "down\n" || strings.Contains(stderr, "passed over") {
+					t.Errorf("%s: down: %v: %q %q", h.name, err, out, stderr)
+				}
+				<-h.agent.exited
+				checkNothingLeft(t, h)
+			}
+		})
+	}
+}
+
+// story goes from three hosts without anything to two endpoints on each, that
+// have talked.
+func (r restricted) story(t *testing.T, c *cluster) (endpoints []*endpoint) {
+	h1, h3 := c.hosts[0], c.hosts[2]
+	restrict := func() {
+		for _, h := range c.hosts {
+			h.under = r.under
+		}
+	}
+	if r.enters {
+		restrict()
+	}
+	c.upAll()
+	if token := h1.must("token", "create"); token != c.token+"\n" {
+		t.Errorf("token create printed %q, the agent %q", token, c.token)
+	}
+	h1.must("network", "create", "shop", "--ipv6")
+	if list := h3.must("network", "ls"); !strings.Contains(list, "shop") {
+		t.Errorf("h3 lists the networks\n%s", list)
+	}
+	for _, h := range c.hosts {
+		endpoints = append(endpoints, h.attach("shop", "web-"+h.name))
+	}
+	if r.enters {
+		for _, h := range c.hosts {
+			endpoints = append(endpoints, h.attach("shop", "db-"+h.name))
+		}
+	} else {
+		// It may not enter a namespace, so those were attached by an agent that
+		// may; they go on. New ones can be TAPs.
+		for _, h := range c.hosts {
+			h.stop()
+		}
+		restrict()
+		for _, h := range c.hosts {
+			h.up()
+		}
+		for _, h := range c.hosts {
+			r.refuseNamespace(t, h)
+			endpoints = append(endpoints, attachTAP(t, h, "shop", "db-"+h.name, "tap0"))
+		}
+	}
+	var list []api.Endpoint
+	if h1.query(&list, "endpoint", "ls"); len(list) != len(endpoints) {
+		t.Errorf("endpoints are %+v", list)
+	}
+	checkPings(t, endpoints...) // at once, both families
+	checkBulk(t, endpoints[0], endpoints[1])
+	for family := range endpoints[0].info.Addresses {
+		checkTransfer(t, endpoints[2], endpoints[0], family)
+	}
+	checkTransfer(t, endpoints[3], endpoints[4], 0) // of the later ones
+	checkTransfer(t, endpoints[0], endpoints[3], 0) // on one host
+	return endpoints
+}
+
+// refuseNamespace wants attach of a namespace to say what is missing, and to
+// leave nothing.
+func (r restricted) refuseNamespace(t *testing.T, h *host) {
+	t.Helper()
+	before, err := h.devices()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stderr, err := h.ctl("attach", "shop", "--netns", h.c.lab.Endpoint("refused-"+h.name).Name)
+	if err == nil || !strings.Contains(stderr, "CAP_SYS_ADMIN") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("%s: attach of a namespace: %v: %s", h.name, err, stderr)
+	}
+	if after, err := h.devices(); err != nil || !slices.Equal(before, after) {
+		t.Errorf("%s: an attach that was refused has made %v of the devices %v: %v", h.name, after, before, err)
+	}
+}
+
+// checkStatus wants status to be about the userspace datapath, for people and for
+// programs: the reason, what is in place for every endpoint, and what they have
+// sent.
+func checkStatus(t *testing.T, c *cluster, reason string) {
+	t.Helper()
+	for _, h := range c.hosts {
+		h.wantDatapath(datapath.Userspace, reason)
+		var s api.Status
+		h.query(&s, "status")
+		if len(s.Problems) > 0 || s.Cluster.Alive != 3 {
+			t.Errorf("%s: problems %q, cluster %+v", h.name, s.Problems, s.Cluster)
+		}
+		if s.Counters.Sent.Packets == 0 || s.Counters.Received.Bytes == 0 || len(s.Counters.Drops) == 0 {
+			t.Errorf("%s: counters are %+v", h.name, s.Counters)
+		}
+		if len(s.Networks) != 1 || s.Networks[0].Local != 2 || s.Networks[0].Remote != 4 ||
+			s.Networks[0].Counters.Sent.Packets == 0 || s.Networks[0].Counters.Received.Bytes == 0 || s.Networks[0].Counters.Answered.Packets == 0 {
+			t.Errorf("%s: networks are %+v", h.name, s.Networks)
+		}
+		table := h.must("status")
+		want := []string{
+			"Datapath: userspace: " + s.Datapath.Reason,
+			"PROGRAM DEVICE HOOK",
+		}
+		var list []api.Endpoint
+		h.query(&list, "endpoint", "ls")
+		for _, e := range list {
+			if e.Node != h.name {
+				continue
+			}
+			i := slices.IndexFunc(s.Attachments, func(a api.Attachment) bool { return a.Program == "port" && a.Device == e.Device })
+			if i < 0 {
+				t.Errorf("%s: nothing is in place for %s on %s: %+v", h.name, e.Name, e.Device, s.Attachments)
+				continue
+			}
+			want = append(want, fmt.Sprintf("port %s %s", e.Device, s.Attachments[i].Hook))
+		}
+		for _, line := range want {
+			if !hasRow(table, line) {
+				t.Errorf("%s: status has no line %q:\n%s", h.name, line, table)
+			}
+		}
+	}
+	checkDrops(t, c.hosts)
+}
+
+// checkPeers wants every host to know which datapath the others run.
+func checkPeers(t *testing.T, c *cluster) {
+	t.Helper()
+	for _, h := range c.hosts {
+		within(t, h.name+" knows the datapath of its peers", time.Now(), peersTime, func() error {
+			var peers []api.Peer
+			h.query(&peers, "peers")
+			if len(peers) != 2 || countAlive(peers) != 2 {
+				return fmt.Errorf("peers are %+v", peers)
+			}
+			for _, p := range peers {
+				if p.Datapath != datapath.Userspace || p.Sent.Packets == 0 || p.Received.Packets == 0 {
+					return fmt.Errorf("peer is %+v", p)
+				}
+			}
+			return nil
+		})
+		if table := h.must("peers"); strings.Count(table, " userspace ") != 2 || strings.Contains(table, " kernel ") {
+			t.Errorf("%s: peers are\n%s", h.name, table)
+		}
+	}
+}
+
+// hasRow looks for cells at the beginning of a line of a table.
+func hasRow(table, cells string) bool {
+	for line := range strings.Lines(table) {
+		if strings.HasPrefix(strings.Join(strings.Fields(line), " ")+" ", cells+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRestart ends an agent and starts it anew: what is sent meanwhile arrives
+// later.
+func checkRestart(t *testing.T, h *host, endpoints []*endpoint) {
+	t.Helper()
+	i := slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.host == h })
+	w := startWatcher(t, endpoints[0], endpoints[i])
+	time.Sleep(200 * time.Millisecond)
+	h.stop()
+	h.up()
+	time.Sleep(200 * time.Millisecond)
+	if g := w.stop(t); g.lost > 50*time.Millisecond {
+		t.Errorf("%v of packets are lost in a restart", g.lost)
+	}
+	h.wantDatapath(datapath.Userspace, "no kernel datapath")
+	checkPings(t, endpoints...)
+}
+
+// TestKernelRefuses: who insists on the kernel datapath is told in a line what it
+// lacks, and nothing is left of the attempt.
+func TestKernelRefuses(t *testing.T) {
+	linktest.NeedRoot(t)
+	c := newCluster(t, linktest.Options{Hosts: 1})
+	h := c.hosts[0]
+	for _, r := range withoutEBPF(t) {
+		h.under = r.under
+		said := len(h.log.String())
+		h.mustNotCome(t, r.reason, "--datapath", "kernel")
+		if exit := (*exec.ExitError)(nil); !errors.As(h.agent.err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("%s: up ended with %v, want exit code 1", r.name, h.agent.err)
+		}
+		var lines []string
+		for line := range strings.Lines(h.log.String()[said:]) {
+			if strings.HasPrefix(line, "ovlctl: ") {
+				lines = append(lines, line)
+			}
+		}
+		if len(lines) != 1 || !strings.HasPrefix(lines[0], "ovlctl: kernel datapath: not supported on this host: ") || !strings.Contains(lines[0], r.reason) {
+			t.Errorf("%s: up says %q, want one line with %q", r.name, lines, r.reason)
+		}
+		checkNothingLeft(t, h)
+	}
+}
