@@ -34,8 +34,8 @@ func (o *Out) flood(f offload.Frame) datapath.DropReason {
 			o.drop(reason, 1)
 		}
 	}
-	tag := tagLen(isTag(etherType(f.Data)))
-	length, ecn := offload.SegmentLen(f)-tag, innerECN(f.Data)
+	tag := tagLen(o.head.Tagged)
+	length, ecn := offload.SegmentLen(f)-tag, o.head.ECN()
 	for _, p := range n.hosts {
 		mtu, err := innerMTU(p, n.mtu, tag)
 		reason := datapath.DropNoRoute

@@ -7,6 +7,7 @@ import (
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/answer"
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
+	"github.com/ovlnet/ovl/datapath/userspace/packet"
 	"github.com/ovlnet/ovl/encap"
 )
 
@@ -14,6 +15,7 @@ import (
 type In struct {
 	ways     Ways
 	counting *Counting
+	parser   packet.Parser
 	builder  answer.Builder
 
 	// run are the frames that are to be delivered together, to one port.
@@ -25,6 +27,7 @@ type In struct {
 
 	// Of the packet at hand:
 	table          *Table
+	head           *packet.Packet
 	packets, bytes uint64
 	// datagram is how long the datagrams are that it holds uncut, without their
 	// headers; 0 if it is not known to hold such.
@@ -41,7 +44,7 @@ func NewIn(w Ways, c *Counting) *In {
 // returns, what it was given is still in use: Flush ends that.
 func (in *In) Packets(t *Table, from netip.Addr, outer encap.ECN, data []byte, size int) {
 	in.table, in.datagram = t, 0
-	if size > 0 && uncut(data, size) {
+	if size > 0 && in.uncut(data, size) {
 		in.datagram, size = size, 0
 	}
 	if size <= 0 || size > len(data) {
@@ -65,23 +68,23 @@ func (in *In) Flush() {
 // uncut says whether what the kernel takes for several packets of a size is one:
 // a packet that has never left this machine may come with the datagrams inside
 // the tunnel still together, and it is their size that the kernel tells then.
-func uncut(data []byte, size int) bool {
-	if len(data) < encap.HeaderLen+ethLen {
+func (in *In) uncut(data []byte, size int) bool {
+	if len(data) < encap.HeaderLen {
 		return false
 	}
 	frame := data[encap.HeaderLen:]
-	at, rest, ok := behindTags(frame)
-	if !ok || rest < 0 {
+	p := in.parser.Parse(frame)
+	if p.Framing != 0 || p.Header == datapath.DropTruncated {
 		return false
 	}
 	length := 0
-	switch packet := frame[at:]; binary.BigEndian.Uint16(frame[at-2:]) {
-	case typeIPv4:
-		length = int(binary.BigEndian.Uint16(packet[2:]))
-	case typeIPv6:
-		length = int(binary.BigEndian.Uint16(packet[4:])) + ipv6Len
+	switch ip := frame[p.L3:]; p.Inner {
+	case packet.TypeIPv4:
+		length = int(binary.BigEndian.Uint16(ip[2:]))
+	case packet.TypeIPv6:
+		length = int(binary.BigEndian.Uint16(ip[4:])) + ipv6Len
 	}
-	return encap.HeaderLen+at+length > size
+	return encap.HeaderLen+p.L3+length > size
 }
 
 func (in *In) packet(from netip.Addr, outer encap.ECN, payload []byte) {
@@ -100,34 +103,37 @@ func (in *In) decide(from netip.Addr, outer encap.ECN, payload []byte) datapath.
 	if err != nil {
 		return datapath.DropVXLANFlags
 	}
-	f := offload.Frame{Data: payload[encap.HeaderLen:]}
 	n := in.table.networks[header.VNI]
 	if n == nil {
 		return datapath.DropUnknownVNI
 	}
-	sender := n.ends[srcMAC(f.Data)]
+	f := offload.Frame{Data: payload[encap.HeaderLen:]}
+	ok := packet.Untag(&f)
+	in.head = in.parser.Parse(f.Data)
+	sender := n.ends[in.head.Src]
 	if sender == nil || sender.peer == nil || sender.peer.VTEP != from {
 		if n.members[from] == nil {
 			return datapath.DropUnknownVTEP
 		}
 		return datapath.DropInnerSource
 	}
-	tagged, ok := untag(&f)
-	in.bytes = uint64(len(f.Data))
-	if !ok {
+	in.bytes = uint64(len(f.Data)) // of whom we know, without a priority tag
+	switch {
+	case !ok:
 		return datapath.DropInnerMalformed
-	}
-	if tagged && !wholeBehindTags(f.Data) {
-		return datapath.DropTruncated
+	case in.head.Framing != 0:
+		return in.head.Framing
+	case in.head.Header != 0:
+		return in.head.Header
 	}
 	to, reason := in.target(n, sender, f.Data)
 	if reason != 0 {
 		return reason
 	}
-	if reason := decapECN(f.Data, outer); reason != 0 {
+	if reason := in.decapECN(f.Data, outer); reason != 0 {
 		return reason
 	}
-	many := in.datagram > 0 || len(f.Data)-tagLen(tagged) > n.mtu+ethLen
+	many := in.datagram > 0 || len(f.Data)-tagLen(in.head.Tagged) > n.mtu+ethLen
 	switch {
 	case to == nil:
 		return in.flood(n, sender.peer, f.Data)
@@ -152,37 +158,28 @@ func (in *In) decide(from netip.Addr, outer encap.ECN, payload []byte) datapath.
 // a VLAN of the endpoints' own has its own addresses: there the MACs say it all.
 func (in *In) target(n *network, s *endpoint, frame []byte) (*endpoint, datapath.DropReason) {
 	neighbour := false
-	dst := n.ends[dstMAC(frame)]
-	group := isGroup(frame)
-	switch etherType(frame) {
-	case typeARP:
+	dst := n.ends[in.head.Dst]
+	group := in.head.Group()
+	switch in.head.EtherType {
+	case packet.TypeARP:
 		if reason := answer.CheckARP(frame[ethLen:], s); reason != 0 {
 			return nil, innerReason(reason)
 		}
 		if group {
-			if binary.BigEndian.Uint16(frame[arpOpAt:]) != arpRequest {
+			if !in.head.Request {
 				return nil, datapath.DropMulticast
 			}
-			dst = n.owners[netip.AddrFrom4([4]byte(frame[arpTargetAt:]))]
+			dst = n.owners[addr4(in.head.DstAddr)]
 			if dst == nil {
 				return nil, datapath.DropUnknownNeighbour
 			}
 			group = false
 		}
-	case typeIPv4:
-		if len(frame) < ethLen+ipv4Len {
-			return nil, datapath.DropTruncated
+	case packet.TypeIPv4:
+		if !s.Owns(addr4(in.head.SrcAddr)) {
+			return nil, datapath.DropInnerSource
 		}
-		if reason := checkIPv4(frame[ethLen:], s); reason != 0 {
-			return nil, innerReason(reason)
-		}
-	case typeIPv6:
-		if len(frame) < ethLen+ipv6Len {
-			return nil, datapath.DropTruncated
-		}
-		if reason := checkIPv6(frame[ethLen:]); reason != 0 {
-			return nil, reason
-		}
+	case packet.TypeIPv6:
 		u, reason := answer.Inspect6(frame, s)
 		if reason != 0 {
 			return nil, innerReason(reason)
@@ -197,7 +194,7 @@ func (in *In) target(n *network, s *endpoint, frame []byte) (*endpoint, datapath
 				return nil, datapath.DropUnknownNeighbour
 			}
 			group = false
-			if src6(frame[ethLen:]).IsUnspecified() && dst.port != nil {
+			if addr6(in.head.SrcAddr).IsUnspecified() && dst.port != nil {
 				return &endpoint{mac: dst.mac}, 0 // for duplicate
 			}
 		}
@@ -225,11 +222,11 @@ func innerReason(r datapath.DropReason) datapath.DropReason {
 }
 
 // decapECN takes the outer ECN over into the packet, RFC 6040 section 4.2.
-func decapECN(frame []byte, outer encap.ECN) datapath.DropReason {
-	if t := etherType(frame); outer&encap.ECT1 == 0 /* nor CE, which has this bit too */ || (t != typeIPv4 && t != typeIPv6) {
+func (in *In) decapECN(frame []byte, outer encap.ECN) datapath.DropReason {
+	if outer&encap.ECT1 == 0 /* nor CE, which has this bit too */ || !in.head.IP() {
 		return 0
 	}
-	was := innerECN(frame)
+	was := in.head.ECN()
 	is, drop := encap.DecapECN(was, outer)
 	if drop {
 		return datapath.DropECN
@@ -303,7 +300,7 @@ func (in *In) duplicate(n *network, from *Peer, owner *endpoint, frame []byte) d
 	in.counting.Lost.Answered.Add(in.packets, in.bytes)
 	in.counting.Lost.Copied.Add(1, uint64(len(message)))
 	from.Counters.Sent.Add(1, uint64(len(message)))
-	in.ways.Send(from, encap.FlowHash(message), innerECN(message), n.vxlan[:], message)
+	in.ways.Send(from, encap.FlowHash(message), encap.NotECT, n.vxlan[:], message)
 	in.ways.Flush()
 	return 0
 }

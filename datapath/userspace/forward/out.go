@@ -1,12 +1,12 @@
 package forward
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/answer"
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
+	"github.com/ovlnet/ovl/datapath/userspace/packet"
 	"github.com/ovlnet/ovl/encap"
 )
 
@@ -14,6 +14,7 @@ import (
 type Out struct {
 	ways     Ways
 	counting *Counting
+	parser   packet.Parser
 	builder  answer.Builder
 	cutter   offload.Cutter
 	cutting  bool // what cutter holds is still to be flushed
@@ -22,6 +23,7 @@ type Out struct {
 	// Of the frame at hand:
 	from           *Port
 	local          local
+	head           *packet.Packet
 	packets, bytes uint64
 }
 
@@ -38,10 +40,7 @@ func (o *Out) Frames(t *Table, from *Port, frames []offload.Frame) {
 	o.local, present = t.ports[from]
 	for i := range frames {
 		f := frames[i]
-		tagged, ok := false, false
-		if len(f.Data) >= ethLen {
-			tagged, ok = untag(&f)
-		}
+		ok := packet.Untag(&f)
 		o.packets, o.bytes = offload.Measure(f)
 		from.Counters.Sent.Add(o.packets, o.bytes)
 		reason := datapath.DropUnknownVNI
@@ -52,7 +51,7 @@ func (o *Out) Frames(t *Table, from *Port, frames []offload.Frame) {
 		case !ok:
 			reason = datapath.DropInnerMalformed
 		default:
-			reason = o.frame(f, tagged)
+			reason = o.frame(f)
 		}
 		if reason != 0 {
 			o.drop(reason, 1)
@@ -73,52 +72,43 @@ func (o *Out) drop(r datapath.DropReason, copies uint64) {
 }
 
 // frame decides about a frame. It returns the reason to drop it, or 0.
-func (o *Out) frame(f offload.Frame, tagged bool) datapath.DropReason {
-	if tagged && !wholeBehindTags(f.Data) {
-		return datapath.DropTruncated
-	}
-	if srcMAC(f.Data) != o.local.end.mac {
+func (o *Out) frame(f offload.Frame) datapath.DropReason {
+	o.head = o.parser.Parse(f.Data)
+	switch {
+	case o.head.Framing != 0:
+		return o.head.Framing
+	case o.head.Src != o.local.end.mac:
 		return datapath.DropSourceMAC
+	case o.head.Header != 0:
+		return o.head.Header
 	}
-	switch etherType(f.Data) {
-	case typeIPv4:
+	switch o.head.EtherType {
+	case packet.TypeIPv4:
 		return o.ipv4(f)
-	case typeARP:
+	case packet.TypeARP:
 		return o.arp(f)
-	case typeIPv6:
+	case packet.TypeIPv6:
 		return o.ipv6(f)
 	}
-	if isGroup(f.Data) {
+	if o.head.Group() {
 		return o.flood(f)
 	}
-	return o.other(f, tagged)
+	return o.other(f)
 }
 
 func (o *Out) ipv4(f offload.Frame) datapath.DropReason {
-	if len(f.Data) < ethLen+ipv4Len {
-		return datapath.DropTruncated
+	if !o.local.end.Owns(addr4(o.head.SrcAddr)) {
+		return datapath.DropSourceIP
 	}
-	packet := f.Data[ethLen:]
-	if reason := checkIPv4(packet, o.local.end); reason != 0 {
-		return reason
-	}
-	if isGroup(f.Data) {
+	if o.head.Group() {
 		return o.flood(f)
 	}
-	to := o.destination(f.Data, dst4(packet))
-	return o.forward(f, to, least4, tos4(packet))
+	return o.forward(f, o.destination(f.Data, addr4(o.head.DstAddr)), least4)
 }
 
 func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
-	if len(f.Data) < ethLen+ipv6Len {
-		return datapath.DropTruncated
-	}
-	packet := f.Data[ethLen:]
-	if reason := checkIPv6(packet); reason != 0 {
-		return reason
-	}
-	if proto := packet[6]; proto == protoTCP || proto == protoUDP {
-		if !answer.Owns6(o.local.end, [16]byte(packet[8:])) {
+	if o.head.Plain() {
+		if !answer.Owns6(o.local.end, o.head.SrcAddr) {
 			return datapath.DropSourceIP
 		}
 	} else {
@@ -130,15 +120,14 @@ func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
 			return o.solicitation(f.Data)
 		}
 		// Nobody needs an advertisement that nobody asked for.
-		if isGroup(f.Data) && u.Proto == protoICMPv6 && u.Type == answer.TypeNeighborAdvertisement {
+		if o.head.Group() && u.Proto == protoICMPv6 && u.Type == answer.TypeNeighborAdvertisement {
 			return datapath.DropMulticast
 		}
 	}
-	if isGroup(f.Data) {
+	if o.head.Group() {
 		return o.flood(f)
 	}
-	to := o.destination(f.Data, dst6(packet))
-	return o.forward(f, to, least6, tos6(packet))
+	return o.forward(f, o.destination(f.Data, addr6(o.head.DstAddr)), least6)
 }
 
 // destination finds the endpoint that a frame is for. A sender may still have an
@@ -146,7 +135,7 @@ func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
 // the address to the MAC that has it now. Without that it would be lost until
 // the sender asks again, which may take its stack half a minute.
 func (o *Out) destination(frame []byte, addr netip.Addr) *endpoint {
-	if e := o.local.network.ends[dstMAC(frame)]; e != nil {
+	if e := o.local.network.ends[o.head.Dst]; e != nil {
 		return e
 	}
 	e := o.local.network.owners[addr]
@@ -158,7 +147,7 @@ func (o *Out) destination(frame []byte, addr netip.Addr) *endpoint {
 
 // forward sends an IP packet to where it belongs. least is what every network of
 // its family carries.
-func (o *Out) forward(f offload.Frame, to *endpoint, least int, tos byte) datapath.DropReason {
+func (o *Out) forward(f offload.Frame, to *endpoint, least int) datapath.DropReason {
 	if to == nil || to == o.local.end {
 		return datapath.DropUnknownDestination
 	}
@@ -176,22 +165,22 @@ func (o *Out) forward(f offload.Frame, to *endpoint, least int, tos byte) datapa
 	if length := offload.SegmentLen(f); length > mtu && (length > n.mtu || length > least) {
 		return o.tooBig(f, n, mtu)
 	}
-	return o.send(to.peer, f, encap.ECN(tos))
+	return o.send(to.peer, f, o.head.ECN())
 }
 
 // other sends a frame that is not IP, or is behind a tag, to where it belongs. A
 // packet behind a tag is of the endpoints' own network, whose gateway is not
 // ours to name.
-func (o *Out) other(f offload.Frame, tagged bool) datapath.DropReason {
+func (o *Out) other(f offload.Frame) datapath.DropReason {
 	n := o.local.network
-	to := n.ends[dstMAC(f.Data)]
+	to := n.ends[o.head.Dst]
 	if to == nil || to == o.local.end {
 		return datapath.DropUnknownDestination
 	}
 	if to.port != nil {
 		return o.deliver(to.port, f)
 	}
-	tag := tagLen(tagged)
+	tag := tagLen(o.head.Tagged)
 	mtu, err := innerMTU(to.peer, n.mtu, tag)
 	if err != nil {
 		return datapath.DropNoRoute
@@ -199,7 +188,7 @@ func (o *Out) other(f offload.Frame, tagged bool) datapath.DropReason {
 	if offload.SegmentLen(f)-tag > mtu {
 		return o.tooBig(f, nil, mtu)
 	}
-	return o.send(to.peer, f, innerECN(f.Data))
+	return o.send(to.peer, f, o.head.ECN())
 }
 
 func (o *Out) deliver(to *Port, f offload.Frame) datapath.DropReason {
@@ -289,13 +278,13 @@ func (o *Out) arp(f offload.Frame) datapath.DropReason {
 	if reason := answer.CheckARP(f.Data[ethLen:], o.local.end); reason != 0 {
 		return reason
 	}
-	if binary.BigEndian.Uint16(f.Data[arpOpAt:]) != arpRequest {
-		if isGroup(f.Data) {
+	if !o.head.Request {
+		if o.head.Group() {
 			return datapath.DropMulticast
 		}
-		return o.other(f, false)
+		return o.other(f)
 	}
-	owner := o.local.network.owners[netip.AddrFrom4([4]byte(f.Data[arpTargetAt:]))]
+	owner := o.local.network.owners[addr4(o.head.DstAddr)]
 	if owner == nil {
 		return datapath.DropUnknownNeighbour
 	}

@@ -24,6 +24,7 @@ func (p *Parser) decode(frame []byte) {
 			&ethernet{header: in}, &tag{header: in}, &arp{header: in}, &ip4{header: in}, &ip6{header: in})
 		p.decoder.IgnoreUnsupported = true
 		p.decoder.IgnorePanic = true // no layer has any, and to catch them costs
+		p.decoded = make([]gopacket.LayerType, 0, 1+maxTags+1)
 	}
 	p.packet = Packet{Framing: datapath.DropTruncated}
 	// What it returns is errEnd, or nil for what there is no layer for.
@@ -111,7 +112,7 @@ func (*tag) CanDecode() gopacket.LayerClass { return layers.LayerTypeDot1Q }
 // DecodeFromBytes implements gopacket.DecodingLayer.
 func (t *tag) DecodeFromBytes(data []byte, df gopacket.DecodeFeedback) error {
 	p := t.packet
-	if len(data) < tagLen || p.L3 >= ethLen+maxTags*tagLen {
+	if len(data) < tagLen || p.L3 >= ethLen+maxTags*tagLen || (p.L3 == ethLen && len(data) < leastTagged-ethLen) {
 		return errEnd
 	}
 	if err := t.layer.DecodeFromBytes(data, df); err != nil {
@@ -149,6 +150,7 @@ func (a *arp) DecodeFromBytes(data []byte, df gopacket.DecodeFeedback) error {
 		return errEnd
 	}
 	p.Header = 0
+	p.Request = a.layer.Operation == layers.ARPRequest
 	p.SrcAddr, p.DstAddr = mapped(a.layer.SourceProtAddress), mapped(a.layer.DstProtAddress)
 	return nil
 }
@@ -167,7 +169,6 @@ func (i *ip4) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	if len(data) < ip4Len {
 		return errEnd
 	}
-	p.TOS, p.Proto = data[1], data[9]
 	if p.Tagged {
 		p.Framing = 0
 		return nil
@@ -179,7 +180,7 @@ func (i *ip4) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	}
 	p.Header = 0
 	p.SrcAddr, p.DstAddr = mapped(data[12:]), mapped(data[16:])
-	p.L4, p.Fragment = ethLen+length, fragment4(data)
+	p.TOS, p.Proto = data[1], data[9]
 	return nil
 }
 
@@ -196,7 +197,6 @@ func (i *ip6) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	if len(data) < ip6Len {
 		return errEnd
 	}
-	p.TOS, p.Proto = data[0]<<4|data[1]>>4, data[6]
 	if p.Tagged {
 		p.Framing = 0
 		return nil
@@ -207,6 +207,6 @@ func (i *ip6) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	}
 	p.Header = 0
 	p.SrcAddr, p.DstAddr = [16]byte(data[8:]), [16]byte(data[24:])
-	p.L4 = ethLen + ip6Len
+	p.TOS, p.Proto = data[0]<<4|data[1]>>4, data[6]
 	return nil
 }

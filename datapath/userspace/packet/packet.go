@@ -38,6 +38,9 @@ const (
 	ip4Len  = 20
 	ip6Len  = 40
 	maxTags = 8 // that a packet may stand behind
+
+	// leastTagged is the shortest frame with a tag that Linux takes for one.
+	leastTagged = ethLen + tagLen + 2
 )
 
 // Packet is what a frame is. Offsets are in bytes from the Ethernet header on.
@@ -59,31 +62,30 @@ type Packet struct {
 	// DropTruncated or DropInnerMalformed. Who sent it is asked between the two.
 	Header datapath.DropReason
 
+	// Request: ARP that asks. It is one of the two, a request or a reply.
+	Request bool
 	// Of IP that is not Tagged and whose Header is 0, and of ARP the sender's and
 	// the target's addresses: IPv4 as ::ffff:a.b.c.d.
 	SrcAddr, DstAddr [16]byte
-	// TOS is the type of service or traffic class: DSCP and ECN. It is read
-	// behind tags, too.
+	// TOS is the type of service or traffic class: DSCP and ECN; 0 behind a tag.
 	TOS uint8
 	// Proto is the protocol that the IP header names, in IPv6 an extension
-	// header's as may be. L4 is where it begins.
+	// header's as may be.
 	Proto uint8
-	L4    int
-	// Fragment: an IPv4 packet that is not whole. IPv6 says so behind its header.
-	Fragment bool
 }
 
-// ECN is the field of the IP header.
+// IP says whether the frame is an IP packet that is not behind a tag.
+func (p *Packet) IP() bool { return p.EtherType == TypeIPv4 || p.EtherType == TypeIPv6 }
+
+// ECN is the field of the IP header; NotECT of what has none or is behind a tag.
 func (p *Packet) ECN() encap.ECN { return encap.ECN(p.TOS) & encap.CE }
 
 // Group says whether the frame is for many.
 func (p *Packet) Group() bool { return p.Dst[0]&1 == 1 }
 
-// Plain says that TCP or UDP stands right behind the IP header, from its start on.
-func (p *Packet) Plain() bool {
-	return !p.Tagged && p.Header == 0 && !p.Fragment && (p.Inner == TypeIPv4 || p.Inner == TypeIPv6) &&
-		(p.Proto == protoTCP || p.Proto == protoUDP)
-}
+// Plain says that TCP or UDP stands right behind the IP header. Of IPv4, it may be
+// a fragment.
+func (p *Packet) Plain() bool { return p.Proto == protoTCP || p.Proto == protoUDP }
 
 // Parser reads frames. The zero Parser is ready; it is for one goroutine, and must
 // not be copied once it is in use.
@@ -108,23 +110,20 @@ func (p *Packet) plain(frame []byte) bool {
 	if len(frame) < ethLen+ip4Len {
 		return false
 	}
-	var l4 int
 	var proto, tos uint8
-	var fragment bool
 	etherType := binary.BigEndian.Uint16(frame[12:])
 	switch packet := frame[ethLen:]; {
 	case etherType == TypeIPv4 && packet[0] == 0x45:
 		if !fits4(packet, ip4Len) {
 			return false
 		}
-		proto, tos, l4 = packet[9], packet[1], ethLen+ip4Len
-		fragment = fragment4(packet)
+		proto, tos = packet[9], packet[1]
 		p.SrcAddr, p.DstAddr = mapped(packet[12:]), mapped(packet[16:])
 	case etherType == TypeIPv6 && len(packet) >= ip6Len && packet[0]>>4 == 6:
 		if !fits6(packet) {
 			return false
 		}
-		proto, tos, l4 = packet[6], packet[0]<<4|packet[1]>>4, ethLen+ip6Len
+		proto, tos = packet[6], packet[0]<<4|packet[1]>>4
 		p.SrcAddr, p.DstAddr = [16]byte(packet[8:]), [16]byte(packet[24:])
 	default:
 		return false
@@ -134,8 +133,8 @@ func (p *Packet) plain(frame []byte) bool {
 	}
 	p.Dst, p.Src = encap.MAC(frame), encap.MAC(frame[6:])
 	p.EtherType, p.Inner, p.Tagged, p.L3 = etherType, etherType, false, ethLen
-	p.Framing, p.Header = 0, 0
-	p.TOS, p.Proto, p.L4, p.Fragment = tos, proto, l4, fragment
+	p.Framing, p.Header, p.Request = 0, 0, false
+	p.TOS, p.Proto = tos, proto
 	return true
 }
 
@@ -149,11 +148,6 @@ func fits4(packet []byte, header int) bool {
 
 func fits6(packet []byte) bool {
 	return int(binary.BigEndian.Uint16(packet[4:]))+ip6Len <= len(packet)
-}
-
-func fragment4(packet []byte) bool {
-	const moreOrOffset = 0x3fff
-	return binary.BigEndian.Uint16(packet[6:])&moreOrOffset != 0
 }
 
 func mapped(b []byte) [16]byte {
@@ -184,6 +178,6 @@ func Untag(f *offload.Frame) bool {
 
 func hasPriority(frame []byte) bool {
 	const vlanID = 0x0fff
-	return len(frame) >= ethLen+tagLen && isTag(binary.BigEndian.Uint16(frame[12:])) &&
+	return len(frame) >= leastTagged && isTag(binary.BigEndian.Uint16(frame[12:])) &&
 		binary.BigEndian.Uint16(frame[14:])&vlanID == 0
 }

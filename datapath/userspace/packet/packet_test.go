@@ -41,12 +41,12 @@ func tagged(frame []byte, tcis ...uint16) []byte {
 }
 
 func TestParse(t *testing.T) {
-	four := Packet{Dst: macB, Src: macA, EtherType: TypeIPv4, Inner: TypeIPv4, L3: 14, L4: 34, Proto: 17, SrcAddr: a4.Addr.As16(), DstAddr: b4.Addr.As16()}
-	six := Packet{Dst: macB, Src: macA, EtherType: TypeIPv6, Inner: TypeIPv6, L3: 14, L4: 54, Proto: 17, SrcAddr: a6.Addr.As16(), DstAddr: b6.Addr.As16()}
+	four := Packet{Dst: macB, Src: macA, EtherType: TypeIPv4, Inner: TypeIPv4, L3: 14, Proto: 17, SrcAddr: a4.Addr.As16(), DstAddr: b4.Addr.As16()}
+	six := Packet{Dst: macB, Src: macA, EtherType: TypeIPv6, Inner: TypeIPv6, L3: 14, Proto: 17, SrcAddr: a6.Addr.As16(), DstAddr: b6.Addr.As16()}
 	with := func(p Packet, change func(p *Packet)) Packet { change(&p); return p }
 	proto := func(p Packet, n uint8) Packet { p.Proto = n; return p }
 	behind := func(p Packet, tags int) Packet {
-		return Packet{Dst: p.Dst, Src: p.Src, EtherType: Type8021Q, Tagged: true, Inner: p.Inner, L3: 14 + 4*tags, Proto: p.Proto, TOS: p.TOS}
+		return Packet{Dst: p.Dst, Src: p.Src, EtherType: Type8021Q, Tagged: true, Inner: p.Inner, L3: 14 + 4*tags}
 	}
 	arp := Packet{Dst: macB, Src: macA, EtherType: TypeARP, Inner: TypeARP, L3: 14, SrcAddr: a4.Addr.As16(), DstAddr: b4.Addr.As16()}
 	udp4, udp6 := dt.UDP4(a4, b4, longer), dt.UDP6(a6, b6, longer)
@@ -62,15 +62,16 @@ func TestParse(t *testing.T) {
 		{"UDP4 with a mark", dt.WithTOS(udp4, 14, 0xbb), with(four, func(p *Packet) { p.TOS = 0xbb })},
 		{"UDP6 with a mark", dt.WithTOS(udp6, 14, 0xbb), with(six, func(p *Packet) { p.TOS = 0xbb })},
 		{"UDP4 that is padded", append(slices.Clone(udp4), 0, 0, 0), four},
-		{"a first fragment", dt.Patch(udp4, 20, 0x20), with(four, func(p *Packet) { p.Fragment = true })},
-		{"a later fragment", dt.Patch(udp4, 20, 0x00, 0x10), with(four, func(p *Packet) { p.Fragment = true })},
+		{"a first fragment", dt.Patch(udp4, 20, 0x20), four},
+		{"a later fragment", dt.Patch(udp4, 20, 0x00, 0x10), four},
 		{"that may not be fragmented", dt.Patch(udp4, 20, 0x40), four},
-		{"options", withOptions(udp4, 2), with(four, func(p *Packet) { p.L4 += 8 })},
+		{"options", withOptions(udp4, 2), four},
 		{"ICMP", dt.ICMP4(a4, b4, 8, 50), proto(four, 1)},
 		{"ICMPv6", dt.ICMP6(a6, b6), proto(six, 58)},
 		{"extension headers", dt.Extend(udp6, dt.Padding(0)), proto(six, 0)},
 		{"nothing behind IPv6", dt.Patch(udp6, 18, 0, 0, 59)[:54], proto(six, 59)},
 		{"ARP", dt.ARPReply(a4, b4), arp},
+		{"ARP that asks", dt.ARPRequest(a4, b4.Addr), with(arp, func(p *Packet) { p.Dst, p.Request = encap.MAC{255, 255, 255, 255, 255, 255}, true })},
 		{"not IP", dt.Ethernet(a4, b4, 0x88b5, longer), Packet{Dst: macB, Src: macA, EtherType: 0x88b5, Inner: 0x88b5, L3: 14}},
 		{"a length for an EtherType", dt.Patch(udp4, 12, 0, 10), Packet{Dst: macB, Src: macA, EtherType: 10, Inner: 10, L3: 14}},
 		{"no payload", udp4[:14], with(Packet{}, func(p *Packet) {
@@ -79,12 +80,12 @@ func TestParse(t *testing.T) {
 
 		{"behind a tag", tagged(udp4, 5), behind(four, 1)},
 		{"behind a service tag", dt.Tagged(udp6, layers.EthernetTypeQinQ, 5), with(behind(six, 1), func(p *Packet) { p.EtherType = Type8021AD })},
-		{"behind a tag with a mark", tagged(dt.WithTOS(udp6, 14, 0xbb), 5), with(behind(six, 1), func(p *Packet) { p.TOS = 0xbb })},
+		{"behind a tag with a mark", tagged(dt.WithTOS(udp6, 14, 0xbb), 5), behind(six, 1)},
 		{"behind 8 tags", tagged(udp4, 1, 2, 3, 4, 5, 6, 7, 8), behind(four, 8)},
 		{"nothing but a header behind a tag", tagged(udp4, 5)[:18+20], behind(four, 1)},
 		{"of no version behind a tag", dt.Patch(tagged(udp4, 5), 18, 0), behind(four, 1)},
 		{"ARP behind a tag", tagged(dt.ARPReply(a4, b4), 5), behind(arp, 1)},
-		{"ARP cut short behind a tag", tagged(dt.ARPReply(a4, b4), 5)[:18], behind(arp, 1)},
+		{"ARP cut short behind a tag", tagged(dt.ARPReply(a4, b4), 5)[:20], behind(arp, 1)},
 	} {
 		var p Parser
 		if got := *p.Parse(c.frame); got != c.want {
@@ -130,6 +131,7 @@ func TestParseReasons(t *testing.T) {
 		{"ICMPv6 one beyond the frame", dt.Patch(dt.WithIPLength(udp6, 14, len(udp6)-13), 20, 58), 0, malformed},
 
 		{"a tag cut short", tagged(udp4, 5)[:17], truncated, 0},
+		{"a tag and a byte", tagged(dt.ARPReply(a4, b4), 5)[:19], truncated, 0},
 		{"a tag and no more", tagged(udp4, 5)[:14], truncated, 0},
 		{"IPv4 cut short behind a tag", tagged(udp4, 5)[:18+19], truncated, 0},
 		{"IPv4 missing behind a tag", tagged(udp4, 5)[:18], truncated, 0},
