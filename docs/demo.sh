@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Three hosts on one machine, an overlay between them, and what it does.
-# `make demo` runs it, as root. Everything that it makes is called ovldemo-… or
+# `make demo` runs it, as root. Its arguments are each agent's, such as
+# --datapath userspace. Everything that it makes is called ovldemo-… or
 # belongs to the instances demo-h1 to demo-h3; that, and nothing else, is
 # removed at the end, and at the beginning, should an earlier run have been
 # killed.
@@ -10,6 +11,7 @@ PATH=$PWD/bin:$PATH:/usr/sbin:/sbin
 
 hosts=(1 2 3)
 network=shop
+up=("$@")
 work=/run/ovldemo # logs, and what was measured
 
 # ---- how the story is told -------------------------------------------------
@@ -58,7 +60,7 @@ cleanup() {
 		ip netns delete "$ns" || true
 	done
 	for h in "${hosts[@]}"; do
-		rm -rf "/run/ovl-demo-h$h" "/var/lib/ovl-demo-h$h" "/sys/fs/bpf/ovl-demo-h$h"
+		rm -rf "/run/ovl-demo-h$h" "/run/ovl-demo-h$h.hold" "/var/lib/ovl-demo-h$h" "/sys/fs/bpf/ovl-demo-h$h"
 	done
 	rm -rf "$work"
 }
@@ -113,8 +115,8 @@ for h in "${hosts[@]}"; do
 done
 
 say "An agent on each. The first one starts the cluster…"
-show "ovlctl up --name h1"
-in_host 1 ovlctl up --instance demo-h1 --name h1 --advertise eth0 9>&- >"$work/h1.log" 2>&1 &
+show ovlctl up --name h1 "${up[@]}"
+in_host 1 ovlctl up --instance demo-h1 --name h1 --advertise eth0 "${up[@]}" 9>&- >"$work/h1.log" 2>&1 &
 # until TRIES COMMAND... waits in steps of 50 ms.
 until_done() {
 	local tries=$1; shift
@@ -126,9 +128,9 @@ until_done 200 ctl 1 status
 token=$(ctl 1 token create)
 say "…and gives out a token, with which the others join"
 for h in 2 3; do
-	show "ovlctl up --name h$h --join 192.0.2.1 --token ${token:0:12}…"
+	show ovlctl up --name "h$h" --join 192.0.2.1 --token "${token:0:12}…" "${up[@]}"
 	in_host "$h" ovlctl up --instance "demo-h$h" --name "h$h" --advertise eth0 \
-		--join 192.0.2.1 --token "$token" 9>&- >"$work/h$h.log" 2>&1 &
+		--join 192.0.2.1 --token "$token" "${up[@]}" 9>&- >"$work/h$h.log" 2>&1 &
 done
 for h in 2 3; do until_done 200 ctl "$h" status; done
 know_all() { [ "$(ctl "$1" peers -o json | grep -c '"alive"')" -eq 2 ]; }
@@ -227,11 +229,18 @@ note "(a taste only; \`make bench\` measures properly)"
 
 # ---- looking inside --------------------------------------------------------
 
-say "What the kernel holds on h1: the forwarding table, readable"
-show "bpftool map dump pinned /sys/fs/bpf/ovl/ovl_fdb"
-bpftool map dump pinned /sys/fs/bpf/ovl-demo-h1/ovl_fdb >"$work/fdb"
-head -n 24 "$work/fdb"
-note "…"
+if [ -e /sys/fs/bpf/ovl-demo-h1 ]; then
+	say "What the kernel holds on h1: the forwarding table, readable"
+	show "bpftool map dump pinned /sys/fs/bpf/ovl/ovl_fdb"
+	bpftool map dump pinned /sys/fs/bpf/ovl-demo-h1/ovl_fdb >"$work/fdb"
+	head -n 24 "$work/fdb"
+	note "…"
+else
+	say "The agent forwards by itself. What the kernel does on h1: join an endpoint with its TAP"
+	device=$(ctl 1 endpoint inspect web1 -o json | awk -F '"' '$2 == "Device" { print $4 }')
+	show tc filter show dev "$device" ingress
+	in_host 1 tc filter show dev "$device" ingress
+fi
 run ovlctl --instance demo-h1 status
 
 # ---- the end ---------------------------------------------------------------
