@@ -28,7 +28,7 @@ BENCH_PROGRAMS := ip ethtool nsenter taskset iperf3 sockperf wrk dockerd iptable
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/ovlctl, one static binary
@@ -63,6 +63,11 @@ test-pairs: bpffs ## run iperf3 and 100 MB between every two kinds of endpoint (
 .PHONY: test-frames
 test-frames: bpffs ## send a million random frames through the kernel datapath from each side (as root)
 	$(GO) test -count=1 -timeout 30m -v -run TestRandomFrames ./datapath/kernel -frames 1000000 -seed 0
+
+.PHONY: test-overload
+test-overload: bpffs ## send a userspace host far more than it can forward, a minute for each way (as root)
+	@.ci/need $(TEST_PROGRAMS)
+	$(GO) test -count=1 -v -run TestOverload ./cmd/ovlctl/e2e -overload 60s
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

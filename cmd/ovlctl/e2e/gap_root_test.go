@@ -44,7 +44,7 @@ func startWatcher(t *testing.T, from, to *endpoint) *watcher {
 	return w
 }
 
-var pingReply = regexp.MustCompile(`^\[([0-9.]+)\] .*icmp_seq=(\d+) .*time=([0-9.]+) ms`)
+var pingReply = regexp.MustCompile(`(?m)^\[([0-9.]+)\] .*icmp_seq=(\d+) .*time=([0-9.]+) ms`)
 
 // stop ends it.
 func (w *watcher) stop(t *testing.T) gap {
