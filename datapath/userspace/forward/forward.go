@@ -5,7 +5,8 @@
 // What flows through it: Build makes a Table of a State; whoever reads frames
 // hands them to an Out (from an endpoint on this host, out.go) or an In (out of
 // the tunnel, in.go), one of each for every goroutine that reads; and they leave
-// by the Ways that these were given.
+// by the Ways that these were given. Package packet reads the headers, package
+// answer judges and answers what endpoints ask (ARP, ND), and what is too big.
 //
 //	endpoint ─▶ Out: tag, source, ARP/ND, destination ─┬─▶ Deliver ─▶ endpoint
 //	                                     │ MTU         └─▶ Send ────▶ tunnel
@@ -17,9 +18,8 @@
 package forward
 
 import (
-	"sync/atomic"
-
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
@@ -33,7 +33,7 @@ type Ways interface {
 	Deliver(p *Port, h offload.Header, pieces [][]byte) error
 	// Send queues a tunnel packet with the payload head + payload. Both have
 	// to stay as they are until Flush. What cannot be sent is the Ways' own to
-	// count (Peer.Unsent).
+	// count (Out.Unsent, In.Unsent).
 	Send(p *Peer, hash uint32, ecn encap.ECN, head, payload []byte)
 	// Flush sends what is queued.
 	Flush()
@@ -91,9 +91,9 @@ func (p *Peer) pathMTU() (int, error) {
 
 // Counting is what all goroutines of a datapath count together.
 type Counting struct {
-	// Drops are by reason, Lost is counted for frames of no port.
-	drops [lastReason + 1]Counter
-	Lost  PortCounters
+	drops [lastReason + 1]Counter // by reason
+	// Lost is counted for frames of no port.
+	Lost PortCounters
 }
 
 // lastReason is the highest number of a datapath.DropReason.

@@ -24,9 +24,7 @@
 // On the wire (message.go) are packets over a unix socket of type
 // SOCK_SEQPACKET. Only root and the holder's own user are served.
 //
-// Why not systemd's descriptor store: it is there only under systemd, takes
-// as many descriptors as the unit says, and gives them back only to the main
-// process of the same unit.
+// Why not systemd's descriptor store, and other ways: docs/adr/0016.
 package hold
 
 import (

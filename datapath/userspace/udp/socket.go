@@ -12,8 +12,9 @@ import (
 	"github.com/ovlnet/ovl/encap"
 )
 
-// Sizes of the kernel's queues, in bytes as the kernel accounts for them: a
-// small datagram counts for several times its length.
+// Sizes of the kernel's queues in bytes, as asked for: it allows twice as much,
+// for what it keeps beside the packets (socket(7)), and a small datagram counts
+// for several times its length.
 const (
 	receiveBuffer = 8 << 20
 	sendBuffer    = 2 << 20

@@ -151,7 +151,7 @@ func (t *Tunnel) Receivers() []*Receiver { return t.receivers }
 
 // Files returns copies of the receive sockets, for Options of another process.
 // The caller closes them. While anybody holds one, the kernel queues what
-// arrives, up to 8 MiB for each.
+// arrives, up to receiveBuffer for each.
 func (t *Tunnel) Files() ([]*os.File, error) {
 	var files []*os.File
 	for _, r := range t.receivers {
