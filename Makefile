@@ -61,8 +61,8 @@ test-pairs: bpffs ## run iperf3 and 100 MB between every two kinds of endpoint (
 	$(GO) test -count=1 -v -run TestPairs ./datapath/kernel -whole
 
 .PHONY: test-frames
-test-frames: bpffs ## send a million random frames through the kernel datapath from each side (as root)
-	$(GO) test -count=1 -timeout 30m -v -run TestRandomFrames ./datapath/kernel -frames 1000000 -seed 0
+test-frames: bpffs ## send a million random frames through each datapath, from each side (as root)
+	$(GO) test -count=1 -p 1 -timeout 30m -v -run TestRandomFrames ./datapath/kernel ./datapath/userspace -frames 1000000 -seed 0
 
 .PHONY: test-overload
 test-overload: bpffs ## send a userspace host far more than it can forward, a minute for each way (as root)
