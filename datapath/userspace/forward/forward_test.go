@@ -91,6 +91,23 @@ func TestInTakesUncutPackets(t *testing.T) {
 	}
 }
 
+// TestInTellsUncutPackets: one that is uncut is so behind a tag, too; what does not
+// say its length is not.
+func TestInTellsUncutPackets(t *testing.T) {
+	b := newBed(t)
+	tagged := inVLAN(largeTCP(there, hereA, 20*1410, 1410).Data, 5)
+	b.in.Packets(b.table, vtep, encap.NotECT, tunnelled(tagged), 1410)
+	b.in.Flush()
+	if len(b.ways.delivered) != 1 || len(b.ways.delivered[0].frame) != len(tagged) {
+		t.Errorf("%d frames were delivered, want 1 of %d bytes", len(b.ways.delivered), len(tagged))
+	}
+	short := tunnelled(dt.UDP4(there, hereA, "hello")[:15])
+	b.in.Packets(b.table, vtep, encap.NotECT, short, 20)
+	if got := b.counting.Dropped(datapath.DropTruncated).Packets; got != 2 {
+		t.Errorf("%d packets dropped, want 2", got)
+	}
+}
+
 // TestFullQueue: what a port does not take is a drop, and the books still add up.
 func TestFullQueue(t *testing.T) {
 	b := newBed(t)

@@ -68,6 +68,7 @@ func FuzzIn(f *testing.F) {
 	f.Add(tunnelled(largeTCP(there, hereA, 5000, 1410).Data), 1410, uint8(2))
 	one := tunnelled(dt.TCP(there, hereA, "hello"))
 	f.Add(append(append([]byte{}, one...), one...), len(one), uint8(0))
+	f.Add(tunnelled(dt.UDP4(there, hereA, "hello")[:15]), 20, uint8(0))
 	f.Fuzz(func(t *testing.T, data []byte, size int, ecn uint8) {
 		b := newBed(t)
 		b.in.Packets(b.table, vtep, encap.ECN(ecn&3), data, size)

@@ -117,7 +117,7 @@ func (in *In) decide(from netip.Addr, outer encap.ECN, payload []byte) datapath.
 		}
 		return datapath.DropInnerSource
 	}
-	in.bytes = uint64(len(f.Data)) // of whom we know, without a priority tag
+	in.bytes = uint64(len(f.Data)) // a priority tag does not count for who is known
 	switch {
 	case !ok:
 		return datapath.DropInnerMalformed

@@ -216,6 +216,7 @@ func TestBothWaysAgree(t *testing.T) {
 func agree(t *testing.T, name string, frame []byte) int {
 	t.Helper()
 	var p, q Parser
+	p.packet = Packet{Tagged: true, L3: 99, Framing: truncated, Header: malformed, Request: true, TOS: 0xff} // of the one before
 	if !p.packet.plain(frame) {
 		return 0
 	}
