@@ -123,6 +123,17 @@ func (m *model) tunnelled(f []byte) (s spoken, ok, certain bool) {
 	return s, true, certain && !brokenTag(s.frame)
 }
 
+// martian says whether the stack takes no packet from that address, whatever its
+// routes are: multicast, loopback, 0.0.0.0/8, broadcast (also that of the lab's
+// /24), IPv4 addresses in IPv6.
+func martian(src netip.Addr) bool {
+	if src.IsMulticast() || src.IsLoopback() || src.IsUnspecified() || src.Is4In6() {
+		return true
+	}
+	b := src.AsSlice()
+	return src.Is4() && (b[0] == 0 || b[3] == 0xff)
+}
+
 // upright says whether there is nothing that the stack would refuse in the
 // outer headers of a UDP packet: else the datapath may leave it to the stack.
 func (m *model) upright(f []byte, udp *layers.UDP) bool {
@@ -140,7 +151,7 @@ func (m *model) upright(f []byte, udp *layers.UDP) bool {
 	if isIPv6(f, start) {
 		src, _ = netip.AddrFromSlice(f[start+8 : start+24])
 	}
-	if src == m.site.Here.Addr || src.IsMulticast() || src.IsLoopback() || src.IsUnspecified() {
+	if src == m.site.Here.Addr || martian(src) {
 		return false
 	}
 	return slices.Equal(addr, m.site.Here.Addr.AsSlice()) && udp.DstPort == vxlanPort &&
