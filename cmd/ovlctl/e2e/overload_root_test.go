@@ -65,7 +65,8 @@ func (b *overloadBed) testEndpoint(t *testing.T, packets uint64, start func(int)
 	if passed+dropped < offered {
 		t.Errorf("%d messages were offered; %d were passed on and %d dropped", offered, passed, dropped)
 	}
-	if queue -= queueBefore; queue < dropped || dropped < offered/2 {
+	// What its stack says to groups is dropped for another reason.
+	if queue -= queueBefore; queue+100 < dropped || dropped < offered/10 {
 		t.Errorf("%d of %d messages were dropped, %d because a queue was full; this was no overload", dropped, offered, queue)
 	}
 }
@@ -99,11 +100,11 @@ func flooded(t *testing.T, start func(int) *flood, watch func() (finish func()))
 func TestOverloadByPeer(t *testing.T) {
 	b := newOverloadBed(t)
 	second := b.h2.attach("shop", "second")
-	checkPings(t, second, b.far)
+	checkPings(t, second, b.sink)
 	start := func(i int) *flood {
 		return startFlood(t, b.h2.Namespace, linktest.UnderlayDevice, b.packet(t, i))
 	}
-	offered := flooded(t, start, func() (finish func()) { return watchOverload(t, b.h2, b.far, second) })
+	offered := flooded(t, start, func() (finish func()) { return watchOverload(t, b.h2, b.sink, second) })
 
 	s := b.settle(t, b.h2)
 	queue := s.Counters.Drops[datapath.DropQueue.String()].Packets
@@ -112,29 +113,32 @@ func TestOverloadByPeer(t *testing.T) {
 	if queue+s.Counters.Received.Packets < offered {
 		t.Errorf("%d packets were offered; %d were taken, %d dropped because a queue was full", offered, s.Counters.Received.Packets, queue)
 	}
-	if queue < offered/2 {
+	if queue < offered/10 {
 		t.Errorf("%d of %d packets were dropped because a queue was full; this was no overload", queue, offered)
 	}
 }
 
 func perSecond(packets uint64) float64 { return float64(packets) / overloadTime.Seconds() }
 
-// overloadBed is two hosts with the userspace datapath. The flooder sends to the
-// sink, which is on the other host.
+// overloadBed is three hosts with the userspace datapath. The flooder on the
+// first sends to the sink on the second. On the third is one who is only pinged:
+// what is sent to the sink's host shares its queue with the flood.
 type overloadBed struct {
-	h1, h2                          *host
+	h1, h2, h3                      *host
 	flooder, other, near, sink, far *endpoint
 }
 
 func newOverloadBed(t *testing.T) *overloadBed {
 	linktest.NeedRoot(t)
-	c := newCluster(t, linktest.Options{Hosts: 2})
-	b := &overloadBed{h1: c.hosts[0], h2: c.hosts[1]}
+	c := newCluster(t, linktest.Options{Hosts: 3})
+	b := &overloadBed{h1: c.hosts[0], h2: c.hosts[1], h3: c.hosts[2]}
 	b.h1.up("--datapath", "userspace")
-	b.h2.up(append(b.h2.joinArgs(), "--datapath", "userspace")...)
+	for _, h := range []*host{b.h2, b.h3} {
+		h.up(append(h.joinArgs(), "--datapath", "userspace")...)
+	}
 	b.h1.must("network", "create", "shop")
 	b.flooder, b.other, b.near = b.h1.attach("shop", "flooder"), b.h1.attach("shop", "other"), b.h1.attach("shop", "near")
-	b.sink, b.far = b.h2.attach("shop", "sink"), b.h2.attach("shop", "far")
+	b.sink, b.far = b.h2.attach("shop", "sink"), b.h3.attach("shop", "far")
 	checkPings(t, b.flooder, b.other, b.near, b.sink, b.far)
 	return b
 }
