@@ -64,9 +64,8 @@ func newLab(t, owner *testing.T, open Opener, f Family, setup Setup) *lab {
 
 	ctx := context.Background()
 	// The suite hears packets as they are on a wire, one by one, with checksums.
-	features := []string{"-K", linktest.UnderlayDevice, "tx", "off", "gso", "off", "tx-udp-segmentation", "off"}
-	if out, err := l.host.Command(ctx, "ethtool", features...).CombinedOutput(); err != nil {
-		t.Fatalf("lab: ethtool: %v: %s", err, out)
+	if err := ethtool(ctx, l.host, linktest.UnderlayDevice, "tx", "off", "gso", "off", "tx-udp-segmentation", "off"); err != nil {
+		t.Fatalf("lab: %v", err)
 	}
 	var remove func() error
 	h := Host{
@@ -158,6 +157,10 @@ func (l *lab) endpoint(ctx context.Context, in *linktest.Namespace, p datapath.P
 	if err := l.host.Do(func() error { return link.CreateEndpoint(ctx, spec) }); err != nil {
 		return err
 	}
+	// What was merged on its way is heard in pieces, too.
+	if err := ethtool(ctx, l.host, p.Device, "tso", "off", "gso", "off", "tx-udp-segmentation", "off"); err != nil {
+		return err
+	}
 	return in.Do(func() error { return l.add(openPacket(Place(p.Device), device)) })
 }
 
@@ -193,6 +196,15 @@ func (l *lab) apply(t *testing.T, change func(*datapath.State)) {
 func silence(ns *linktest.Namespace, device string) error {
 	path := filepath.Join("/proc/sys/net/ipv6/conf", device, "disable_ipv6")
 	return ns.Do(func() error { return os.WriteFile(path, []byte("1"), 0) })
+}
+
+// ethtool sets features of a device of a namespace.
+func ethtool(ctx context.Context, ns *linktest.Namespace, device string, features ...string) error {
+	args := append([]string{"-K", device}, features...)
+	if out, err := ns.Command(ctx, "ethtool", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ethtool %q: %w: %s", args, err, out)
+	}
+	return nil
 }
 
 // ip runs commands of ip(8) in a namespace.
