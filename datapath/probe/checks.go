@@ -23,9 +23,9 @@ func privilege() error {
 	case err != nil:
 		return err
 	case !has(unix.CAP_BPF) && !has(unix.CAP_SYS_ADMIN):
-		return missingf("neither CAP_BPF nor CAP_SYS_ADMIN: run as root")
+		return missingf("neither CAP_BPF nor CAP_SYS_ADMIN")
 	case !has(unix.CAP_NET_ADMIN):
-		return missingf("no CAP_NET_ADMIN: run as root")
+		return missingf("no CAP_NET_ADMIN")
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func Userspace(ctx context.Context) Result {
 func netAdmin() error {
 	has, err := capabilities()
 	if err == nil && !has(unix.CAP_NET_ADMIN) {
-		return missingf("no CAP_NET_ADMIN: run as root")
+		return missingf("no CAP_NET_ADMIN")
 	}
 	return err
 }
