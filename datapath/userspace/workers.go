@@ -14,7 +14,8 @@ import (
 	"github.com/ovlnet/ovl/encap"
 )
 
-// readPort takes what an endpoint sends until its TAP is closed or gone.
+// readPort takes what an endpoint sends until its TAP is closed or gone. It is not
+// started before there is a table.
 func (d *Datapath) readPort(p *port) {
 	defer p.reading.Done()
 	w := d.newWays()
@@ -29,10 +30,7 @@ func (d *Datapath) readPort(p *port) {
 			}
 			return
 		}
-		// A reader runs before the table that has its port.
-		if t := d.table.Load(); t != nil {
-			out.Frames(t, &p.Port, batch.Frames())
-		}
+		out.Frames(d.table.Load(), &p.Port, batch.Frames())
 	}
 }
 

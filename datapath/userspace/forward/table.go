@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -162,7 +161,7 @@ func (n *network) addEndpoint(e *endpoint) {
 
 // limitCopies keeps the lists to what is allowed, ports before hosts.
 func (n *network) limitCopies() error {
-	slices.SortFunc(n.hosts, func(a, b *Peer) int { return cmp.Compare(a.VTEP.String(), b.VTEP.String()) })
+	slices.SortFunc(n.hosts, func(a, b *Peer) int { return a.VTEP.Compare(b.VTEP) })
 	ports, hosts := len(n.ports), len(n.hosts)
 	if !n.multicast || ports+hosts <= maxCopies {
 		return nil
