@@ -129,10 +129,11 @@ func (b *bed) fullPing(more int) []string {
 	return []string{"-M", "do", "-s", strconv.Itoa(b.mtu - headers + more)}
 }
 
-// checkPing wants every one of a few pings answered, the first included.
+// checkPing wants every one of a few pings answered, the first included. They are
+// sent at once: with an interval ping would wait for the last no longer than that.
 func checkPing(t *testing.T, from *linktest.Namespace, addr string, args ...string) {
 	t.Helper()
-	out, err := tryRun(from, append([]string{"ping", "-n", "-c", "3", "-i", "0.05", "-W", "1"}, append(args, addr)...)...)
+	out, err := tryRun(from, append([]string{"ping", "-n", "-c", "3", "-l", "3", "-W", "2"}, append(args, addr)...)...)
 	if err != nil || !strings.Contains(out, " 0% packet loss") {
 		t.Errorf("ping %s from %s: %v\n%s", addr, from.Name, err, out)
 	}

@@ -41,7 +41,7 @@ func testPingFirstPacket(t *testing.T, o linktest.Options) {
 						continue
 					}
 					for _, a := range to.port.Addrs {
-						run(t, from.Namespace, "ping", "-n", "-c", "2", "-i", "0.05", "-W", "1", a.String())
+						run(t, from.Namespace, "ping", "-n", "-c", "2", "-l", "2", "-W", "2", a.String())
 					}
 				}
 			}

@@ -148,7 +148,7 @@ func run(t *testing.T, ns *linktest.Namespace, name string, args ...string) {
 // ping sends echo requests from A to B, all of which have to be answered.
 func (b *bed) ping(t *testing.T) {
 	t.Helper()
-	run(t, b.a, "ping", "-c", "3", "-i", "0.05", "-W", "2", addrB)
+	run(t, b.a, "ping", "-c", "3", "-l", "3", "-W", "2", addrB)
 }
 
 // fakeHolder holds in this process.

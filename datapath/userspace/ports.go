@@ -85,8 +85,8 @@ func (d *Datapath) newPort(n datapath.Network, s datapath.Port) (*port, error) {
 		if p.tap, err = tap.Open(p.name); err != nil {
 			return nil, err
 		}
-		d.hold(tapName+p.name, p.tap.File())
 	}
+	d.hold(tapName+p.name, p.tap.File())
 	p.Interface = p.tap
 	dropped, err := d.devices.TXDropped()
 	if err != nil {

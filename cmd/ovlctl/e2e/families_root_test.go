@@ -54,13 +54,13 @@ func TestFamilies(t *testing.T) {
 	}
 
 	// The agent of the host in the middle goes, and comes back.
-	pingers := []*pinger{startPinger(on["six"][0], on["six"][1]), startPinger(on["four"][0], on["four"][1])}
+	watchers := []*watcher{startWatcher(t, on["six"][0], on["six"][1]), startWatcher(t, on["four"][0], on["four"][1])}
 	if err := h2.signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	h2.up()
-	for _, p := range pingers {
-		p.stop(t)
+	for _, w := range watchers {
+		w.stopWhole(t)
 	}
 	for _, n := range networks {
 		checkPings(t, on[n]...)

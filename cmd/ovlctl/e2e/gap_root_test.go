@@ -44,6 +44,14 @@ func startWatcher(t *testing.T, from, to *endpoint) *watcher {
 	return w
 }
 
+// stopWhole ends it and wants every reply.
+func (w *watcher) stopWhole(t *testing.T) {
+	t.Helper()
+	if g := w.stop(t); g.lost > 0 {
+		t.Errorf("%s: packets are lost over %v", w.what, g.lost)
+	}
+}
+
 var pingReply = regexp.MustCompile(`(?m)^\[([0-9.]+)\] .*icmp_seq=(\d+) .*time=([0-9.]+) ms`)
 
 // stop ends it.

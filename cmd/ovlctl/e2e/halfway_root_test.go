@@ -102,7 +102,7 @@ func TestKilledHalfWay(t *testing.T) {
 			// The peer may not have heard of it before, nobody has been told
 			// that it is there.
 			within(t, "the endpoint reaches its peer", time.Now(), 5*time.Second, func() error {
-				_, received, err := ping(ns, peer.addr(), 1, "1")
+				_, received, err := ping(ns, peer.addr(), 1)
 				if err == nil && received != 1 {
 					err = errors.New("no reply")
 				}

@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +83,7 @@ func (r restricted) story(t *testing.T, c *cluster) (endpoints []*endpoint) {
 	if h1.query(&list, "endpoint", "ls"); len(list) != len(endpoints) {
 		t.Errorf("endpoints are %+v", list)
 	}
-	pingPatiently(t, endpoints) // at once, both families
+	checkPings(t, endpoints...) // at once, both families
 	for _, direction := range [][]string{nil, {"-R"}} {
 		tcp := iperf(t, endpoints[0], endpoints[1], append([]string{"-t", "1"}, direction...)...)
 		if rate := tcp.End.SumReceived.BitsPerSecond; rate < 10e6 {
@@ -209,31 +208,7 @@ func checkRestart(t *testing.T, h *host, endpoints []*endpoint) {
 		t.Errorf("%v of packets are lost in a restart", g.lost)
 	}
 	h.wantDatapath(datapath.Userspace, "no kernel datapath")
-	pingPatiently(t, endpoints)
-}
-
-// pingPatiently is checkPings on a machine that is busy: ping waits for its last
-// reply no longer than its interval, once it has had one, and calls lost what
-// comes later.
-func pingPatiently(t *testing.T, endpoints []*endpoint) {
-	t.Helper()
-	var wg sync.WaitGroup
-	for _, from := range endpoints {
-		for _, to := range endpoints {
-			if to == from {
-				continue
-			}
-			for _, a := range to.info.Addresses {
-				wg.Go(func() {
-					sent, received, err := ping(from.Namespace, a.Addr().String(), 3, "1")
-					if err != nil || sent != 3 || received != 3 {
-						t.Errorf("%s to %s (%v): %d of %d pings came back: %v", from.info.Name, to.info.Name, a, received, sent, err)
-					}
-				})
-			}
-		}
-	}
-	wg.Wait()
+	checkPings(t, endpoints...)
 }
 
 // TestKernelRefuses: who insists on the kernel datapath is told in a line what it

@@ -22,7 +22,7 @@ func TestAgentDies(t *testing.T) {
 	near := h2.attach("shop", "near")
 
 	tcp := startIperf(t, c3, c2, "-t", "8", "-i", "0.5", "-b", "1G")
-	pingers := []*pinger{startPinger(c1, c2), startPinger(c2, c1), startPinger(c2, near)}
+	watchers := []*watcher{startWatcher(t, c1, c2), startWatcher(t, c2, c1), startWatcher(t, c2, near)}
 
 	late := map[string]*endpoint{}
 	for name, how := range map[string]unix.Signal{"killed": unix.SIGKILL, "stopped": unix.SIGTERM} {
@@ -35,7 +35,7 @@ func TestAgentDies(t *testing.T) {
 		if took := time.Since(begin); took > attachTime {
 			t.Errorf("attach took %v while another host's agent is %s, want %v at most", took, name, attachTime)
 		}
-		if sent, received, err := ping(late[name].Namespace, c3.addr(), 3, "0.2"); err != nil || received != sent {
+		if sent, received, err := ping(late[name].Namespace, c3.addr(), 3); err != nil || received != sent {
 			t.Errorf("%d of %d pings to a third host came back: %v", received, sent, err)
 		}
 		h2.up() // no --join, no --token
@@ -48,8 +48,8 @@ func TestAgentDies(t *testing.T) {
 			t.Errorf("TCP stood still at %.1f s: %.1f Mb/s", s.Sum.Start, s.Sum.BitsPerSecond/1e6)
 		}
 	}
-	for _, p := range pingers {
-		p.stop(t)
+	for _, w := range watchers {
+		w.stopWhole(t)
 	}
 }
 
@@ -133,7 +133,7 @@ func TestDown(t *testing.T) {
 		}
 		return nil
 	})
-	if sent, received, err := ping(c2.Namespace, c1.addr(), 1, "1"); err != nil || received != 0 {
+	if sent, received, err := ping(c2.Namespace, c1.addr(), 1); err != nil || received != 0 {
 		t.Errorf("an endpoint of a host that left answers %d of %d pings: %v", received, sent, err)
 	}
 	h2.attach("shop", "c4")

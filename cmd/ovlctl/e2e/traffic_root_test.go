@@ -21,11 +21,13 @@ const trafficTime = 60 * time.Second
 
 var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
 
-// ping sends requests at an interval in seconds and counts what came back.
-func ping(ns *linktest.Namespace, addr string, count int, interval string) (sent, received int, err error) {
+// ping sends requests at once and counts what came back. With an interval between
+// them it would wait for the last reply no longer than that, once it has had one.
+func ping(ns *linktest.Namespace, addr string, count int) (sent, received int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), trafficTime)
 	defer cancel()
-	stdout, stderr, err := capture(ns.Command(ctx, "ping", "-n", "-q", "-c", strconv.Itoa(count), "-i", interval, "-W", "2", addr))
+	n := strconv.Itoa(count)
+	stdout, stderr, err := capture(ns.Command(ctx, "ping", "-n", "-q", "-c", n, "-l", n, "-W", "2", addr))
 	m := pingSummary.FindStringSubmatch(stdout)
 	if m == nil {
 		return 0, 0, fmt.Errorf("ping: %w: %s%s", err, stdout, stderr)
@@ -47,7 +49,7 @@ func checkPings(t *testing.T, endpoints ...*endpoint) {
 			}
 			for _, a := range to.info.Addresses {
 				wg.Go(func() {
-					sent, received, err := ping(from.Namespace, a.Addr().String(), 3, "0.2")
+					sent, received, err := ping(from.Namespace, a.Addr().String(), 3)
 					if err != nil || sent != 3 || received != 3 {
 						t.Errorf("%s to %s (%v): %d of %d pings came back: %v", from.info.Name, to.info.Name, a, received, sent, err)
 					}
@@ -56,47 +58,6 @@ func checkPings(t *testing.T, endpoints ...*endpoint) {
 		}
 	}
 	wg.Wait()
-}
-
-// pinger pings a thousand times a second until it is stopped.
-type pinger struct {
-	what           string
-	quit           chan struct{}
-	wg             sync.WaitGroup
-	sent, received int
-	err            error
-}
-
-func startPinger(from, to *endpoint) *pinger {
-	p := &pinger{what: from.info.Name + " to " + to.info.Name, quit: make(chan struct{})}
-	p.wg.Go(func() {
-		for {
-			// Half a second each; ping waits for the last reply.
-			sent, received, err := ping(from.Namespace, to.addr(), 500, "0.001")
-			p.sent, p.received = p.sent+sent, p.received+received
-			if err != nil {
-				p.err = err
-				return
-			}
-			select {
-			case <-p.quit:
-				return
-			default:
-			}
-		}
-	})
-	return p
-}
-
-// stop ends it and wants every reply.
-func (p *pinger) stop(t *testing.T) {
-	t.Helper()
-	close(p.quit)
-	p.wg.Wait()
-	t.Logf("%s: %d of %d pings came back", p.what, p.received, p.sent)
-	if p.err != nil || p.received != p.sent || p.sent == 0 {
-		t.Errorf("%s: %d of %d pings came back: %v", p.what, p.received, p.sent, p.err)
-	}
 }
 
 // bulk is the part of iperf3's JSON that the tests look at.

@@ -83,12 +83,16 @@ func (c *Client) Put(name string, f *os.File) error {
 		return fmt.Errorf("hold %s: %w", name, err)
 	}
 	var putErr error
-	err = raw.Control(func(fd uintptr) { putErr = c.request(put, name, int(fd), nil) })
+	err = raw.Control(func(fd uintptr) { putErr = c.put(name, int(fd)) })
 	if err != nil { // the only reason there is, and the runtime's text of it wraps nothing
-		putErr = os.ErrClosed
+		return fmt.Errorf("hold %s: %w", name, os.ErrClosed)
 	}
-	if putErr != nil {
-		return fmt.Errorf("hold %s: %w", name, putErr)
+	return putErr
+}
+
+func (c *Client) put(name string, fd int) error {
+	if err := c.request(put, name, fd, nil); err != nil {
+		return fmt.Errorf("hold %s: %w", name, err)
 	}
 	return nil
 }

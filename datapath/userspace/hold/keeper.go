@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -23,8 +25,10 @@ type Keeper struct {
 	path string
 	log  *slog.Logger
 
-	mu    sync.Mutex
-	files map[string]*os.File
+	mu sync.Mutex
+	// copies are of what is to be held. They are no os.File: the runtime's
+	// poller would be woken for each as well.
+	copies map[string]int
 	// client is nil while there is no holder.
 	client *Client
 
@@ -35,7 +39,7 @@ type Keeper struct {
 // Keep starts a holder at path, or finds the one that an earlier agent has
 // left, whose descriptors All then returns.
 func Keep(ctx context.Context, path string, log *slog.Logger) (*Keeper, error) {
-	k := &Keeper{path: path, log: log, files: make(map[string]*os.File), done: make(chan struct{})}
+	k := &Keeper{path: path, log: log, copies: make(map[string]int), done: make(chan struct{})}
 	var err error
 	if k.client, err = dialStarted(ctx, path); err != nil {
 		return nil, err
@@ -63,19 +67,44 @@ func (k *Keeper) All() (map[string]*os.File, error) {
 	return k.client.All()
 }
 
-// Put is Client.Put. f stays the caller's, and has to stay open until Drop or
-// Close. Without a holder it is put as soon as there is one again, and that is
-// no error: everything works without, but for the next restart.
+// Put is Client.Put, with a copy of f that the Keeper has until Drop or Close.
+// Without a holder it is put as soon as there is one again, and that is no
+// error: everything works without, but for the next restart. What an earlier
+// process had put is to be put again, or the next holder does not get it.
 func (k *Keeper) Put(name string, f *os.File) error {
+	fd, err := duplicate(f)
+	if err != nil {
+		return fmt.Errorf("hold %s: %w", name, err)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.client != nil {
-		if err := k.client.Put(name, f); err != nil && !errors.Is(err, ErrLost) {
-			return err
+		if err := k.client.put(name, fd); err != nil && !errors.Is(err, ErrLost) {
+			return errors.Join(err, unix.Close(fd))
 		}
 	}
-	k.files[name] = f
+	k.forget(name)
+	k.copies[name] = fd
 	return nil
+}
+
+func duplicate(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	if raw.Control(func(old uintptr) { fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }) != nil {
+		return -1, os.ErrClosed
+	}
+	return fd, err
+}
+
+// forget closes the Keeper's own copy.
+func (k *Keeper) forget(name string) {
+	if fd, ok := k.copies[name]; ok {
+		unix.Close(fd) //nolint:errcheck // a copy
+		delete(k.copies, name)
+	}
 }
 
 // Drop is Client.Drop. A name that only an earlier agent knows is dropped as
@@ -83,7 +112,7 @@ func (k *Keeper) Put(name string, f *os.File) error {
 func (k *Keeper) Drop(name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.files, name)
+	k.forget(name)
 	if k.client == nil {
 		return nil
 	}
@@ -100,6 +129,9 @@ func (k *Keeper) Close() error {
 	<-k.done
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for name := range k.copies {
+		k.forget(name)
+	}
 	if k.client == nil {
 		return nil
 	}
@@ -153,10 +185,8 @@ func (k *Keeper) restart(ctx context.Context) *Client {
 func (k *Keeper) hand(client *Client) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for name, f := range k.files {
-		if err := client.Put(name, f); errors.Is(err, os.ErrClosed) {
-			delete(k.files, name)
-		} else if err != nil {
+	for name, fd := range k.copies {
+		if err := client.put(name, fd); err != nil {
 			return fmt.Errorf("after a restart of the holder: %w", err)
 		}
 	}

@@ -170,11 +170,14 @@ func TestKeep(t *testing.T) {
 	}
 	t.Cleanup(func() { endAt(t, path) })
 	r, w := pipe(t)
-	gone, _ := pipe(t)
-	if err := errors.Join(k.Put("r", r), k.Put("w", w), k.Put("gone", gone), k.Drop("w")); err != nil {
+	closed, _ := pipe(t)
+	if err := errors.Join(k.Put("r", r), k.Put("w", w), k.Put("closed", closed), k.Drop("w")); err != nil {
 		t.Fatal(err)
 	}
-	_ = gone.Close()
+	_ = closed.Close()
+	if err := k.Put("closed", closed); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("put of what is closed: %v", err)
+	}
 	first := dial(t, path)
 	if err := unix.Kill(first.PID(), unix.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -188,7 +191,7 @@ func TestKeep(t *testing.T) {
 		for _, f := range all {
 			_ = f.Close()
 		}
-		return err == nil && all["r"] != nil && all["late"] != nil && len(all) == 2
+		return err == nil && all["r"] != nil && all["closed"] != nil && all["late"] != nil && len(all) == 3
 	})
 	if err := errors.Join(k.Close(), k.Close()); err != nil {
 		t.Error(err)
@@ -199,7 +202,7 @@ func TestKeep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := names(t, next); !slices.Equal(got, []string{"late", "r"}) {
+	if got := names(t, next); !slices.Equal(got, []string{"closed", "late", "r"}) {
 		t.Errorf("the next agent finds %v", got)
 	}
 	if err := next.Close(); err != nil {
