@@ -40,6 +40,10 @@ const (
 	OvlDropReasonOVL_DROP_NO_ROUTE            OvlDropReason = 8
 	OvlDropReasonOVL_DROP_ENCAP               OvlDropReason = 9
 	OvlDropReasonOVL_DROP_ROGUE_ROUTER        OvlDropReason = 10
+	OvlDropReasonOVL_DROP_NO_BACKEND          OvlDropReason = 11
+	OvlDropReasonOVL_DROP_SERVICE_PORT        OvlDropReason = 12
+	OvlDropReasonOVL_DROP_BACKEND_GONE        OvlDropReason = 13
+	OvlDropReasonOVL_DROP_SERVICE_FRAGMENT    OvlDropReason = 14
 	OvlDropReasonOVL_DROP_UNKNOWN_VTEP        OvlDropReason = 32
 	OvlDropReasonOVL_DROP_UNKNOWN_VNI         OvlDropReason = 33
 	OvlDropReasonOVL_DROP_VXLAN_FLAGS         OvlDropReason = 34

@@ -23,6 +23,10 @@ type Datapath interface {
 	// host; they survive a restart of the agent.
 	Stats(ctx context.Context) (Stats, error)
 
+	// Flows returns the flows to VIPs that endpoints on this host have, in no
+	// order. They survive a restart of the agent.
+	Flows(ctx context.Context) ([]Flow, error)
+
 	// Close releases what the process holds. The host goes on forwarding: a
 	// datapath opened later takes it over. Close may be called twice.
 	Close() error

@@ -37,6 +37,18 @@ const (
 	// advertisement or a redirect (RFC 6105): routers of a network are not its
 	// endpoints' to name.
 	DropRogueRouter
+	// DropNoBackend: the service has no backend that takes new flows. The client
+	// is told: a TCP reset, or ICMP "port unreachable".
+	DropNoBackend
+	// DropServicePort: the service does not offer this port or protocol. The
+	// client is told in the same way, or with "protocol unreachable".
+	DropServicePort
+	// DropBackendGone: a TCP connection through a VIP whose backend is gone. The
+	// client gets a reset.
+	DropBackendGone
+	// DropServiceFragment: a fragment to or from a VIP whose first, which has the
+	// ports, was not seen.
+	DropServiceFragment
 )
 
 // From the underlay.
@@ -82,6 +94,10 @@ var dropNames = map[DropReason]string{
 	DropNoRoute:            "no_route",
 	DropEncap:              "encap",
 	DropRogueRouter:        "rogue_router",
+	DropNoBackend:          "no_backend",
+	DropServicePort:        "service_port",
+	DropBackendGone:        "backend_gone",
+	DropServiceFragment:    "service_fragment",
 	DropUnknownVTEP:        "unknown_vtep",
 	DropUnknownVNI:         "unknown_vni",
 	DropVXLANFlags:         "vxlan_flags",

@@ -41,6 +41,8 @@ type Network struct {
 	// Remotes are the endpoints on other hosts, by ascending MAC. The hosts
 	// named by them are those that have this network.
 	Remotes []Remote
+	// Services by ascending name.
+	Services []Service
 }
 
 // PortKind says what kind of interface a port is.
@@ -88,6 +90,10 @@ func (s State) Sort() {
 		for _, r := range n.Remotes {
 			slices.SortFunc(r.Addrs, netip.Addr.Compare)
 		}
+		slices.SortFunc(n.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
+		for _, v := range n.Services {
+			v.sort()
+		}
 	}
 }
 
@@ -98,7 +104,8 @@ func (s State) Equal(o State) bool {
 
 func (n Network) equal(o Network) bool {
 	return n.VNI == o.VNI && n.MTU == o.MTU && n.Multicast == o.Multicast && slices.Equal(n.Gateways, o.Gateways) &&
-		slices.EqualFunc(n.Ports, o.Ports, Port.equal) && slices.EqualFunc(n.Remotes, o.Remotes, Remote.equal)
+		slices.EqualFunc(n.Ports, o.Ports, Port.equal) && slices.EqualFunc(n.Remotes, o.Remotes, Remote.equal) &&
+		slices.EqualFunc(n.Services, o.Services, Service.equal)
 }
 
 func (p Port) equal(o Port) bool {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/encap"
@@ -19,6 +20,11 @@ func TestStateEqual(t *testing.T) {
 			VNI: 4096, MTU: 1450, Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.1")},
 			Ports:   []datapath.Port{{Device: "a", MAC: encap.MAC{2}, Addrs: []netip.Addr{addr}}},
 			Remotes: []datapath.Remote{{MAC: encap.MAC{4}, Addrs: []netip.Addr{addr}, VTEP: addr}},
+			Services: []datapath.Service{{
+				Name: "web", VIPs: []netip.Addr{addr}, Ports: []datapath.ServicePort{{Protocol: 6, Port: 80, Target: 8080}},
+				Affinity: time.Minute, TableSize: 1021,
+				Backends: []datapath.Backend{{ID: "b", MAC: encap.MAC{4}, Addrs: []netip.Addr{addr}, Weight: 1}},
+			}},
 		}}, Peers: []datapath.Peer{{VTEP: addr, MTU: 1400}}}
 	}
 	if !full().Equal(full()) {
@@ -29,7 +35,7 @@ func TestStateEqual(t *testing.T) {
 		n := i
 		changed := change(reflect.ValueOf(&s).Elem(), "State", &n)
 		if changed == "" {
-			if i < 17 {
+			if i < 30 {
 				t.Errorf("only %d changes were tried", i)
 			}
 			return
@@ -73,9 +79,9 @@ func change(v reflect.Value, at string, n *int) string {
 		v.SetString(v.String() + "x")
 	case reflect.Bool:
 		v.SetBool(!v.Bool())
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(v.Int() + 1)
-	case reflect.Uint8, reflect.Uint32:
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		v.SetUint(v.Uint() + 1)
 	case reflect.Array:
 		v.Index(v.Len() - 1).SetUint(1)

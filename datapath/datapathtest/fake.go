@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/ovlnet/ovl/datapath"
@@ -21,6 +22,7 @@ type Fake struct {
 	failing map[string]error
 	broken  error
 	stats   datapath.Stats
+	flows   []datapath.Flow
 	closed  bool
 	calls   chan datapath.State
 }
@@ -169,6 +171,26 @@ func (f *Fake) Stats(ctx context.Context) (datapath.Stats, error) {
 	s.Ports = maps.Clone(s.Ports)
 	s.Networks = maps.Clone(s.Networks)
 	return s, nil
+}
+
+// SetFlows sets what Flows returns from now on.
+func (f *Fake) SetFlows(flows []datapath.Flow) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flows = slices.Clone(flows)
+}
+
+// Flows returns what SetFlows set.
+func (f *Fake) Flows(ctx context.Context) ([]datapath.Flow, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
+	return slices.Clone(f.flows), nil
 }
 
 // Close makes every later call but Close fail.
