@@ -128,12 +128,13 @@ func (s *stand) tearDown(ctx context.Context) error {
 type look struct {
 	scenario Scenario
 	figures  []*report.Figure
+	baseline string
 	// left are the contenders that are looked at no more.
 	left map[string]bool
 }
 
 func newLook(s Scenario, baseline string) *look {
-	l := &look{scenario: s, left: map[string]bool{}}
+	l := &look{scenario: s, baseline: baseline, left: map[string]bool{}}
 	for _, f := range s.Figures {
 		l.figures = append(l.figures, &report.Figure{
 			Name: f.Name, Title: f.Title, Unit: f.Unit, LowerIsBetter: f.LowerIsBetter, Baseline: baseline,
@@ -146,8 +147,9 @@ func newLook(s Scenario, baseline string) *look {
 // features, before any of them is measured.
 const settle = 2 * time.Second
 
-// measure looks at each contender once: a round's part. A contender that
-// cannot be measured leaves the scenario for good; the others go on.
+// measure looks at each contender once, and where the scenario asks for it at
+// the baseline once more: a round's part. A contender that cannot be measured
+// leaves the scenario for good; the others go on.
 func (l *look) measure(ctx context.Context, o options, stands []*stand, tell func(*stand, string, error)) error {
 	changed := false
 	for _, s := range stands {
@@ -166,37 +168,54 @@ func (l *look) measure(ctx context.Context, o options, stands []*stand, tell fun
 		}
 	}
 	for _, s := range stands {
-		name := s.Contender.Name()
-		if l.left[name] || !s.ready {
-			continue
+		if err := l.take(ctx, o, s, (*report.Figure).Add, tell); err != nil {
+			return err
 		}
-		values, err := l.look(ctx, o, s)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		l.left[name] = err != nil
-		if errors.Is(err, errNotApplicable) {
-			tell(s, "-", err)
-			continue
-		}
-		result := ""
-		for i, f := range l.scenario.Figures {
-			v, ok := values[f.Value]
-			if err == nil && !ok {
-				return fmt.Errorf("scenario %s yields no %s", l.scenario.Name, f.Value)
-			}
-			if err != nil {
-				l.figures[i].Fail(name, err.Error())
-				result = err.Error()
-				continue
-			}
-			l.figures[i].Add(name, v)
-			if i == 0 {
-				result = fmt.Sprintf("%8.1f %s", v, f.Unit)
-			}
-		}
-		tell(s, result, err)
 	}
+	for _, s := range stands {
+		if !l.scenario.BaselineTwice || s.Contender.Name() != l.baseline {
+			continue
+		}
+		silent := func(*stand, string, error) {}
+		if err := l.take(ctx, o, s, (*report.Figure).Again, silent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take looks at one contender and adds what it sees to the figures.
+func (l *look) take(ctx context.Context, o options, s *stand, add func(*report.Figure, string, float64), tell func(*stand, string, error)) error {
+	name := s.Contender.Name()
+	if l.left[name] || !s.ready {
+		return nil
+	}
+	values, err := l.look(ctx, o, s)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	l.left[name] = err != nil
+	if errors.Is(err, errNotApplicable) {
+		tell(s, "-", err)
+		return nil
+	}
+	result := ""
+	for i, f := range l.scenario.Figures {
+		v, ok := values[f.Value]
+		if err == nil && !ok {
+			return fmt.Errorf("scenario %s yields no %s", l.scenario.Name, f.Value)
+		}
+		if err != nil {
+			l.figures[i].Fail(name, err.Error())
+			result = err.Error()
+			continue
+		}
+		add(l.figures[i], name, v)
+		if i == 0 {
+			result = fmt.Sprintf("%8.1f %s", v, f.Unit)
+		}
+	}
+	tell(s, result, err)
 	return nil
 }
 
