@@ -25,7 +25,7 @@ func networkObject(t *reconcile.Tables, n store.Network) api.Network {
 		IPAM:       api.IPAM{Config: []api.IPAMConfig{}},
 		Internal:   n.Internal,
 		Containers: make(map[string]api.Container),
-		Services:   make(map[string]struct{}),
+		Services:   make(map[string]api.NetworkService),
 		Options: map[string]string{
 			api.OptionVNI: n.VNI.String(),
 			api.OptionMTU: strconv.Itoa(n.MTU),

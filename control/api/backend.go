@@ -10,7 +10,7 @@ import "context"
 // Calls are concurrent. The context ends when the caller hangs up or its time
 // is over: a call then returns soon and leaves nothing half-done.
 //
-// A reference (ref) to a network or endpoint is its name, its whole ID, or a
+// A reference (ref) to a network, endpoint or service is its name, its whole ID, or a
 // prefix of the ID of at least MinRef characters that fits only one; a name
 // wins over an ID. More than one fit is CodeAmbiguous, none CodeNotFound.
 type Backend interface {
@@ -31,7 +31,7 @@ type Backend interface {
 	// NetworkInspect returns all there is to know of one network.
 	NetworkInspect(ctx context.Context, ref string) (Network, error)
 	// NetworkRemove removes a network everywhere. CodeInUse while it has
-	// endpoints; the message counts them and names one.
+	// endpoints or services; the message counts them and names one.
 	NetworkRemove(ctx context.Context, ref string) error
 
 	// Attach makes an endpoint on this host, all or nothing. When it returns
@@ -45,6 +45,28 @@ type Backend interface {
 	EndpointList(ctx context.Context, network string) ([]Endpoint, error)
 	// EndpointInspect returns one endpoint, on whichever host it is.
 	EndpointInspect(ctx context.Context, ref string) (Endpoint, error)
+
+	// ServiceCreate makes a service without backends. Its VIPs come from the
+	// network's authority: CodeTaken, CodeExhausted or CodeUnreachable as with
+	// the addresses of endpoints.
+	ServiceCreate(ctx context.Context, r ServiceRequest) (Service, error)
+	// ServiceList returns the services of one network, or with an empty ref of
+	// all, by ascending network and service name.
+	ServiceList(ctx context.Context, network string) ([]ServiceSummary, error)
+	// ServiceInspect returns all there is to know of one service.
+	ServiceInspect(ctx context.Context, r ServiceRef) (Service, error)
+	// ServiceUpdate changes a service on any host. When it returns, live hosts
+	// do as it says.
+	ServiceUpdate(ctx context.Context, r ServiceUpdate) (Service, error)
+	// ServiceDrain begins or ends draining a backend, on any host. When it
+	// returns, live hosts do as it says. CodeNotFound for an endpoint that is no
+	// backend of the service; asking twice is no error.
+	ServiceDrain(ctx context.Context, r ServiceDrain) (Service, error)
+	// ServiceRemove removes a service, whatever backends it has, and returns
+	// what it was.
+	ServiceRemove(ctx context.Context, r ServiceRef) (Service, error)
+	// Flows returns the flows to VIPs that clients on this host have.
+	Flows(ctx context.Context, r FlowsRequest) (FlowList, error)
 
 	// Leave is `ovlctl down`: it withdraws this host's endpoints, says
 	// goodbye to the cluster, removes all of the instance from the kernel

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,6 +133,84 @@ func (c *Client) EndpointInspect(ctx context.Context, ref string) (e Endpoint, e
 		return e, err
 	}
 	return e, c.call(ctx, http.MethodGet, "/v1/endpoints/"+url.PathEscape(ref), nil, &e)
+}
+
+// ServiceCreate implements Backend.
+func (c *Client) ServiceCreate(ctx context.Context, r ServiceRequest) (s Service, err error) {
+	if err := r.Validate(); err != nil {
+		return s, err
+	}
+	return s, c.call(ctx, http.MethodPost, "/v1/services", r, &s)
+}
+
+// ServiceList implements Backend.
+func (c *Client) ServiceList(ctx context.Context, network string) (s []ServiceSummary, err error) {
+	path := "/v1/services"
+	if network != "" {
+		if err := ValidateRef("network", network); err != nil {
+			return nil, err
+		}
+		path += "?network=" + url.QueryEscape(network)
+	}
+	return s, c.call(ctx, http.MethodGet, path, nil, &s)
+}
+
+// ServiceInspect implements Backend.
+func (c *Client) ServiceInspect(ctx context.Context, r ServiceRef) (s Service, err error) {
+	if err := r.Validate(); err != nil {
+		return s, err
+	}
+	return s, c.call(ctx, http.MethodGet, r.path(), nil, &s)
+}
+
+// ServiceUpdate implements Backend.
+func (c *Client) ServiceUpdate(ctx context.Context, r ServiceUpdate) (s Service, err error) {
+	if err := r.Validate(); err != nil {
+		return s, err
+	}
+	return s, c.call(ctx, http.MethodPatch, "/v1/services", r, &s)
+}
+
+// ServiceDrain implements Backend.
+func (c *Client) ServiceDrain(ctx context.Context, r ServiceDrain) (s Service, err error) {
+	if err := r.Validate(); err != nil {
+		return s, err
+	}
+	return s, c.call(ctx, http.MethodPost, "/v1/drain", r, &s)
+}
+
+// ServiceRemove implements Backend.
+func (c *Client) ServiceRemove(ctx context.Context, r ServiceRef) (s Service, err error) {
+	if err := r.Validate(); err != nil {
+		return s, err
+	}
+	return s, c.call(ctx, http.MethodDelete, r.path(), nil, &s)
+}
+
+// path is where a service is found.
+func (r ServiceRef) path() string {
+	path := "/v1/services/" + url.PathEscape(r.Service)
+	if r.Network != "" {
+		path += "?network=" + url.QueryEscape(r.Network)
+	}
+	return path
+}
+
+// Flows implements Backend.
+func (c *Client) Flows(ctx context.Context, r FlowsRequest) (f FlowList, err error) {
+	if err := r.Validate(); err != nil {
+		return f, err
+	}
+	query := url.Values{}
+	for key, value := range map[string]string{"network": r.Network, "service": r.Service} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	if r.Limit > 0 {
+		query.Set("limit", strconv.Itoa(r.Limit))
+	}
+	return f, c.call(ctx, http.MethodGet, "/v1/flows?"+query.Encode(), nil, &f)
 }
 
 // Leave implements Backend.

@@ -71,6 +71,8 @@ func (s *Server) routes() http.Handler {
 		return b.Detach(ctx, q)
 	}))
 
+	s.serviceRoutes(mux)
+
 	mux.Handle("/", handle(s, func(_ context.Context, r *http.Request, _ none) (none, error) {
 		return none{}, Errorf(CodeUnsupported,
 			"the agent (%s) does not know %s %s: is it of the same version as ovlctl?", s.opts.Version, r.Method, r.URL.Path)

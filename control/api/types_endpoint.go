@@ -32,8 +32,11 @@ type AttachRequest struct {
 	// MAC that is wanted; zero: one derived from the endpoint's ID.
 	MAC encap.MAC `json:",omitzero"`
 	// Aliases are more names, in this network only.
-	Aliases []string          `json:",omitempty"`
-	Labels  map[string]string `json:",omitempty"`
+	Aliases []string `json:",omitempty"`
+	// Services are references to services of the network that the endpoint
+	// becomes a backend of.
+	Services []string          `json:",omitempty"`
+	Labels   map[string]string `json:",omitempty"`
 }
 
 // DetachRequest names an endpoint of this host to remove.

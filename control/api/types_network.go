@@ -81,8 +81,8 @@ type Network struct {
 	Internal   bool
 	// Containers are the network's endpoints on every host by endpoint ID.
 	Containers map[string]Container
-	// Services by name. Empty: services come with a later version.
-	Services map[string]struct{}
+	// Services are those of the network by name.
+	Services map[string]NetworkService
 	// Options holds the VNI, the MTU, and whether multicast is carried.
 	Options map[string]string
 	Labels  map[string]string

@@ -16,8 +16,11 @@ const MaxSubnets = 16
 // always fits a message between hosts.
 const maxList = 64
 
-// ValidateRef returns an Error unless s can refer to a network or endpoint;
-// what says which, for the message.
+// MaxMembers is how many endpoints one ServiceUpdate can add and remove.
+const MaxMembers = 1000
+
+// ValidateRef returns an Error unless s can refer to a network, endpoint or
+// service; what says which, for the message.
 func ValidateRef(what, s string) error { return invalid(name.Validate(what, s)) }
 
 // Validate returns an Error that names the first field out of its range.
@@ -72,6 +75,9 @@ func (r AttachRequest) Validate() error {
 		if err := name.Validate("alias", a); err != nil {
 			return invalid(err)
 		}
+	}
+	if err := validateServices(r.Services); err != nil {
+		return err
 	}
 	return validateLabels(r.Labels)
 }

@@ -38,30 +38,24 @@ func (f *Fake) Attach(_ context.Context, r api.AttachRequest) (api.Endpoint, err
 	if slices.ContainsFunc(f.on(n.id), func(o api.Endpoint) bool { return o.Name == e.Name }) {
 		return api.Endpoint{}, api.Errorf(api.CodeExists, "endpoint %s exists already on network %s", e.Name, n.Name)
 	}
-	for _, p := range n.Subnets {
-		gw := p.Addr().Next()
-		ip := gw.Next()
-		for _, o := range f.on(n.id) {
-			for _, a := range o.Addresses {
-				if p.Contains(a.Addr()) && ip.Compare(a.Addr()) <= 0 {
-					ip = a.Addr().Next()
-				}
-			}
+	services := make([]*api.Service, 0, len(r.Services))
+	for _, ref := range r.Services {
+		v, err := f.service(api.ServiceRef{Service: ref, Network: n.id})
+		if err != nil {
+			return api.Endpoint{}, err
 		}
-		for _, wanted := range r.IPs {
-			if p.Contains(wanted) {
-				ip = wanted
-			}
+		services = append(services, v)
+	}
+	for _, p := range n.Subnets {
+		ip, err := f.pick(n, p, r.IPs)
+		if err != nil {
+			return api.Endpoint{}, err
 		}
 		e.Addresses = append(e.Addresses, netip.PrefixFrom(ip, p.Bits()))
-		e.Gateways = append(e.Gateways, gw)
+		e.Gateways = append(e.Gateways, p.Addr().Next())
 	}
-	for _, o := range f.on(n.id) {
-		for _, a := range o.Addresses {
-			if slices.Contains(e.Addresses, a) {
-				return api.Endpoint{}, api.Errorf(api.CodeTaken, "address %s belongs to endpoint %s on %s", a.Addr(), o.Name, o.Node)
-			}
-		}
+	for _, v := range services {
+		join(v, e, 1)
 	}
 	f.made++
 	f.endpoints = append(f.endpoints, e)
@@ -80,6 +74,9 @@ func (f *Fake) Detach(_ context.Context, r api.DetachRequest) (api.Endpoint, err
 		return api.Endpoint{}, err
 	}
 	f.endpoints = slices.DeleteFunc(f.endpoints, func(o api.Endpoint) bool { return o.ID == e.ID })
+	for _, v := range f.services {
+		part(v, e)
+	}
 	return e, nil
 }
 

@@ -49,6 +49,7 @@ type Fake struct {
 	made      int
 	networks  []network
 	endpoints []api.Endpoint
+	services  []*api.Service
 }
 
 var _ api.Backend = (*Fake)(nil)

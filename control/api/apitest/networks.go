@@ -71,6 +71,9 @@ func (f *Fake) NetworkRemove(_ context.Context, ref string) error {
 	if eps := f.on(n.id); len(eps) > 0 {
 		return api.Errorf(api.CodeInUse, "network %s has %d endpoints, %s among them: detach them first", n.Name, len(eps), eps[0].Name)
 	}
+	if vs := f.of(n.id); len(vs) > 0 {
+		return api.Errorf(api.CodeInUse, "network %s has %d services, %s among them: remove them first", n.Name, len(vs), vs[0].Name)
+	}
 	f.networks = slices.DeleteFunc(f.networks, func(o network) bool { return o.id == n.id })
 	return nil
 }
@@ -91,7 +94,7 @@ func (f *Fake) describe(n network) api.Network {
 	out := api.Network{
 		Name: n.Name, ID: n.id, Created: Epoch, Scope: api.NetworkScope, Driver: api.NetworkDriver, Internal: n.Internal,
 		EnableIPv6: n.HasIPv6(), IPAM: api.IPAM{Config: n.Layout()},
-		Containers: map[string]api.Container{}, Services: map[string]struct{}{},
+		Containers: map[string]api.Container{}, Services: map[string]api.NetworkService{},
 		Options: map[string]string{api.OptionVNI: n.vni.String(), api.OptionMTU: strconv.Itoa(n.MTU)},
 		Labels:  map[string]string{}, Peers: []api.NetworkPeer{},
 	}
@@ -100,6 +103,9 @@ func (f *Fake) describe(n network) api.Network {
 	}
 	for k, v := range n.Labels {
 		out.Labels[k] = v
+	}
+	for _, v := range f.of(n.id) {
+		out.Services[v.Name] = api.NetworkService{VIPs: v.VIPs, Ports: v.Ports, Backends: len(v.Backends)}
 	}
 	for _, e := range f.on(n.id) {
 		c := api.Container{Name: e.Name, EndpointID: e.ID, MacAddress: e.MacAddress, Node: e.Node}
