@@ -48,6 +48,7 @@ func stages(o options) []Stage {
 			Baseline:   contender.Baseline,
 			Scenarios:  jumboScenarios,
 		},
+		serviceStage(o.contenders),
 		growthStage(o.contenders),
 	}
 	var out []Stage

@@ -91,6 +91,19 @@ func addAddr(dev netlink.Link, a netip.Prefix) error {
 	return nil
 }
 
+// routeVia leads what is for a prefix to a gateway, in the calling thread's
+// namespace.
+func routeVia(to netip.Prefix, gateway netip.Addr) error {
+	err := netlink.RouteAdd(&netlink.Route{
+		Dst: &net.IPNet{IP: to.Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())},
+		Gw:  gateway.AsSlice(),
+	})
+	if err != nil {
+		return fmt.Errorf("route to %s: %w", to, err)
+	}
+	return nil
+}
+
 // knows sets the neighbour entries of another endpoint, so that nothing has to
 // answer ARP or neighbour solicitations.
 func (e vethEndpoint) knows(other vethEndpoint) error {
@@ -99,18 +112,24 @@ func (e vethEndpoint) knows(other vethEndpoint) error {
 		if err != nil {
 			return err
 		}
-		for _, a := range []netip.Prefix{other.addr, other.addr6} {
-			if err := netlink.NeighSet(&netlink.Neigh{
-				LinkIndex:    dev.Attrs().Index,
-				State:        netlink.NUD_PERMANENT,
-				HardwareAddr: other.mac,
-				IP:           a.Addr().AsSlice(),
-			}); err != nil {
-				return fmt.Errorf("neighbour %s: %w", a.Addr(), err)
-			}
-		}
-		return nil
+		return know(dev, other)
 	})
+}
+
+// know sets the neighbour entries of an endpoint at a device of the calling
+// thread's namespace.
+func know(dev netlink.Link, other vethEndpoint) error {
+	for _, a := range []netip.Prefix{other.addr, other.addr6} {
+		if err := netlink.NeighSet(&netlink.Neigh{
+			LinkIndex:    dev.Attrs().Index,
+			State:        netlink.NUD_PERMANENT,
+			HardwareAddr: other.mac,
+			IP:           a.Addr().AsSlice(),
+		}); err != nil {
+			return fmt.Errorf("neighbour %s: %w", a.Addr(), err)
+		}
+	}
+	return nil
 }
 
 // vethEnd is a host with its endpoint.

@@ -82,7 +82,7 @@ func (r iperf) run(ctx context.Context, p Pair) (float64, error) {
 	if err := waitListening(ctx, p.Server, "tcp", port); err != nil {
 		return 0, err
 	}
-	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", addr, "--port", strconv.Itoa(port),
+	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", p.target().String(), "--port", strconv.Itoa(port),
 		"--affinity", strconv.Itoa(clientCPU+r.index), "--congestion", congestion, "--parallel", strconv.Itoa(r.streams),
 		"--bitrate", strconv.Itoa(r.bitrate), "--time", strconv.Itoa(r.seconds), "--omit", strconv.Itoa(r.omit))
 	rate, parseErr := parseIperf(out)

@@ -27,6 +27,17 @@ type Endpoint struct {
 // Pair is the two ends of a measurement. The client sends, or asks.
 type Pair struct {
 	Client, Server Endpoint
+	// VIP is what the client sends to, or asks, in place of the server's own
+	// address; invalid: there is nothing in between.
+	VIP netip.Addr
+}
+
+// target is the address that the client uses.
+func (p Pair) target() netip.Addr {
+	if p.VIP.IsValid() {
+		return p.VIP
+	}
+	return p.Server.Addr
 }
 
 // IPv6 returns the pair by its IPv6 addresses, if both ends have one.
@@ -36,6 +47,17 @@ func (p Pair) IPv6() (Pair, bool) {
 	}
 	p.Client.Addr, p.Server.Addr = p.Client.Addr6, p.Server.Addr6
 	return p, true
+}
+
+// Port is what a server of a measurement listens on.
+type Port struct {
+	Protocol string // "tcp" or "udp"
+	Number   int
+}
+
+// Ports are those by which pairs with a VIP are measured.
+func Ports() []Port {
+	return []Port{{"tcp", iperfPort}, {"tcp", responderPort}, {"udp", streamPort}}
 }
 
 // Sleep returns after d, or early with ctx's error.

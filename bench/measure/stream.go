@@ -90,7 +90,7 @@ func (s stream) sockets(p Pair) (rx, tx int, err error) {
 				return fmt.Errorf("cut into segments: %w", err)
 			}
 		}
-		return unix.Connect(fd, sockaddr(server))
+		return unix.Connect(fd, sockaddr(netip.AddrPortFrom(p.target(), streamPort)))
 	})
 	if err != nil {
 		unix.Close(rx)

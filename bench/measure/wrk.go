@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"time"
@@ -42,7 +43,7 @@ func wrk(ctx context.Context, p Pair, d time.Duration, closing bool) (Values, er
 	if closing {
 		args = append(args, "--header", "Connection: close")
 	}
-	out, err := output(ctx, p.Client, "taskset", append(args, "http://"+server.addr.String()+"/")...)
+	out, err := output(ctx, p.Client, "taskset", append(args, fmt.Sprintf("http://%s/", netip.AddrPortFrom(p.target(), responderPort)))...)
 	if err := errors.Join(err, server.stop()); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,9 @@ func about() []contenderText {
 		{"ovl", "`ovlctl up` on both hosts, kernel datapath, namespaces attached"},
 		{"ovl-userspace", "`ovlctl up --datapath userspace` on both hosts: the same networks with a program in place of eBPF"},
 		{"previous", "ovl as it was before a change"},
+		{"ovl-vip", "the same as `ovl`, with services; what is measured goes to the VIP of one of them, whose backend is the other endpoint"},
+		{"ovl-userspace-vip", "the same of `ovl-userspace`"},
+		{"nft-vip", "the `vxlan` contender with nftables rules in the client's host as kube-proxy has them in its nftables mode: a verdict map of VIPs and ports, chains for services and backends, DNAT and conntrack, and what comes back over the bridge passes them too. No masquerading, and no checks beside: the least that it takes"},
 	}
 }
 
@@ -60,6 +63,10 @@ func methods() []Method {
 			"from the first of the remote endpoints until the tables of two hosts hold all; once a run"},
 		{[]string{"growth-cpu-agent", "growth-memory-agent", "growth-memory-tables"}, "cost of full tables",
 			"CPU time and memory of the processes on one host when nothing happens, and of its tables in the kernel; once a run"},
+		{[]string{"vip-crr", "vip-crr-direct", "vip-tcp", "vip-tcp-direct", "vip-udp-64", "vip-udp-64-direct"}, "through a VIP",
+			"the same client and the same server, straight and then through the VIP, with 1, 1 000 and 10 000 services in the tables, each of which has a backend"},
+		{[]string{"vip-change"}, "change of a backend",
+			"from the call that drains a service's only backend until the first new connection to the VIP is refused, and from the call that takes it back until the first succeeds; the median of several of both. A connection is tried every 200 µs"},
 	}
 }
 

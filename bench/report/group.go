@@ -14,8 +14,8 @@ type Group struct {
 }
 
 // groups of figures in the order in which they are shown, with the units that
-// belong to each. What has no baseline is growth; what has another unit comes
-// last.
+// belong to each. What has no baseline is about services or growth; what has
+// another unit comes last.
 var groups = []struct {
 	name, title string
 	units       []string
@@ -26,8 +26,20 @@ var groups = []struct {
 	{"requests", "Requests", []string{"1/s", "k/s", "req/s", "requests/s", "kreq/s"}},
 	{"cpu", "CPU time", []string{"s/GB", "CPU s/GB", "s/Mpkt", "CPU s/Mpkt", "s/Mpackets"}},
 	{"setup", "Setting up", []string{"ms", "s"}},
+	{"services", "Services", nil},
 	{"growth", "Growth", nil},
 	{"other", "Other", nil},
+}
+
+// servicesPrefix begins the names of figures about services.
+const servicesPrefix = "vip-"
+
+// counted says what the number in a contender's name NAME/NUMBER is of.
+func (f *Figure) counted() string {
+	if groupOf(f) == "services" {
+		return "services"
+	}
+	return "remote endpoints"
 }
 
 // Groups returns the report's figures by what they are about.
@@ -49,6 +61,9 @@ func (r *Report) Groups() []Group {
 
 func groupOf(f *Figure) string {
 	if f.Baseline == "" {
+		if strings.HasPrefix(f.Name, servicesPrefix) {
+			return "services"
+		}
 		return "growth"
 	}
 	for _, g := range groups {

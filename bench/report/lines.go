@@ -22,18 +22,19 @@ const (
 
 // series is a contender of a figure whose tables grow.
 type series struct {
-	name    string
-	colour  int
-	remotes []float64
-	points  []Summary
+	name   string
+	colour int
+	// sizes of the tables, and what came of each.
+	sizes  []float64
+	points []Summary
 }
 
-// seriesOf takes the contenders NAME/REMOTES of a figure apart.
+// seriesOf takes the contenders NAME/NUMBER of a figure apart.
 func seriesOf(f *Figure) []series {
 	var out []series
 	for _, contender := range f.Contenders {
-		name, remotes, _ := strings.Cut(contender, "/")
-		n, err := strconv.ParseFloat(remotes, 64)
+		name, size, _ := strings.Cut(contender, "/")
+		n, err := strconv.ParseFloat(size, 64)
 		if err != nil || n < 1 {
 			continue // not a contender that grows
 		}
@@ -42,7 +43,7 @@ func seriesOf(f *Figure) []series {
 			i = len(out)
 			out = append(out, series{name: name, colour: colour(name)})
 		}
-		out[i].remotes = append(out[i].remotes, n)
+		out[i].sizes = append(out[i].sizes, n)
 		out[i].points = append(out[i].points, f.Summary[contender])
 	}
 	return out
@@ -65,14 +66,14 @@ func growthPanels(g Group) []panel {
 	return out
 }
 
-// drawLines draws a line for each contender over the number of remote
-// endpoints, which grows tenfold from one mark to the next.
+// drawLines draws a line for each contender over the size of its tables, on a
+// logarithmic scale.
 func drawLines(c *canvas, f *Figure, all []series, x, y float64) {
 	first, last, reach := math.Inf(1), 0.0, 0.0
 	var counts []float64
 	for _, s := range all {
-		first, last = min(first, slices.Min(s.remotes)), max(last, slices.Max(s.remotes))
-		counts = append(counts, s.remotes...)
+		first, last = min(first, slices.Min(s.sizes)), max(last, slices.Max(s.sizes))
+		counts = append(counts, s.sizes...)
 		for _, p := range s.points {
 			reach = max(reach, p.Max)
 		}
@@ -98,20 +99,20 @@ func drawLines(c *canvas, f *Figure, all []series, x, y float64) {
 		c.line(atX(n), bottom, atX(n), bottom+markLength, "grid")
 		c.text(atX(n), bottom+15, atMid, "muted", label(n))
 	}
-	c.text(left+linesWidth/2, bottom+axisHeight-2, atMid, "muted", "remote endpoints")
+	c.text(left+linesWidth/2, bottom+axisHeight-2, atMid, "muted", f.counted())
 
 	ends := make([]float64, len(all))
 	for i, s := range all {
 		path, to := "", "M"
 		for j, p := range s.points {
-			path += to + px(atX(s.remotes[j])) + " " + px(atY(p.Median))
+			path += to + px(atX(s.sizes[j])) + " " + px(atY(p.Median))
 			to = "L"
-			c.line(atX(s.remotes[j]), atY(p.Min), atX(s.remotes[j]), atY(p.Max), "whisker")
+			c.line(atX(s.sizes[j]), atY(p.Min), atX(s.sizes[j]), atY(p.Max), "whisker")
 			ends[i] = atY(p.Median)
 		}
 		c.path(fmt.Sprintf("s%d", s.colour), path)
 		for j, p := range s.points {
-			c.dot(atX(s.remotes[j]), atY(p.Median), fmt.Sprintf("c%d", s.colour))
+			c.dot(atX(s.sizes[j]), atY(p.Median), fmt.Sprintf("c%d", s.colour))
 		}
 	}
 	for i, at := range apart(ends) {
@@ -146,5 +147,5 @@ func apart(at []float64) []float64 {
 
 func growthLegend(c *canvas, x, y float64) {
 	c.text(x, y+9.5, atStart, "muted",
-		"points: medians · whiskers: lowest to highest round · ×: ratio to the value at the fewest remote endpoints")
+		"points: medians · whiskers: lowest to highest round · ×: ratio to the value at the left end")
 }

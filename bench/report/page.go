@@ -39,10 +39,7 @@ func (r *Report) Page(source string) (map[string][]byte, error) {
 		"oneline": oneLine,
 		"count":   count,
 		"about":   about,
-		"suffix": func(contender string) string {
-			_, remotes, _ := strings.Cut(contender, "/")
-			return remotes
-		},
+		"sized":   sized,
 		// repository turns the link of a page in docs/ into a path from the
 		// repository's root.
 		"repository": func(link string) string { return strings.TrimPrefix(link, "../") },
@@ -67,6 +64,15 @@ func (r *Report) Page(source string) (map[string][]byte, error) {
 	}
 	files[pageName] = page.Bytes()
 	return files, nil
+}
+
+// sized says how large the tables of a contender are, if its name does.
+func sized(f *Figure, contender string) string {
+	_, size, ok := strings.Cut(contender, "/")
+	if !ok {
+		return ""
+	}
+	return size + " " + f.counted()
 }
 
 func plotPath(g Group) string { return path.Join(plotsName, g.Name+".svg") }

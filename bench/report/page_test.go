@@ -126,9 +126,11 @@ func TestLosses(t *testing.T) {
 
 // Who is measured is explained.
 func TestContendersAreExplained(t *testing.T) {
-	for _, c := range contender.All(contender.Options{}) {
-		if !slices.ContainsFunc(about(), func(a contenderText) bool { return a.Name == c.Name() }) {
-			t.Errorf("about.go does not say what %s is", c.Name())
+	all := slices.Concat(contender.All(contender.Options{}), contender.Balancing(contender.Options{}, []int{1}))
+	for _, c := range all {
+		name, _, _ := strings.Cut(c.Name(), "/")
+		if !slices.ContainsFunc(about(), func(a contenderText) bool { return a.Name == name }) {
+			t.Errorf("about.go does not say what %s is", name)
 		}
 	}
 }

@@ -24,7 +24,7 @@ const (
 // Plot draws a group of figures: bars of the ratios, or lines where tables
 // grow. It returns nil if there is nothing to draw.
 func (r *Report) Plot(g Group) []byte {
-	if g.Name == "growth" {
+	if g.Name == "growth" || g.Name == "services" {
 		return r.plotPanels(g.Title, growthPanels(g), growthLegend)
 	}
 	return r.plotPanels(g.Title, ratioPanels(g), ratioLegend)
@@ -82,7 +82,8 @@ const (
 )
 
 func colour(contender string) int {
-	switch name, _, _ := strings.Cut(contender, "/"); {
+	name, _, _ := strings.Cut(contender, "/")
+	switch name = strings.TrimSuffix(name, withServices); {
 	case name == "ovl":
 		return colourOvl
 	case strings.HasPrefix(name, "ovl"):
@@ -92,6 +93,9 @@ func colour(contender string) int {
 	}
 	return colourOther
 }
+
+// withServices ends the names of contenders that have services.
+const withServices = "-vip"
 
 // isOverlay reports whether a contender joins hosts by an overlay. The others
 // show what there is to reach.

@@ -42,8 +42,8 @@ type Figure struct {
 	Unit          string `json:"unit"`
 	LowerIsBetter bool   `json:"lower_is_better"`
 	// Baseline is the contender that ratios are taken against. It is empty
-	// where tables grow: a contender is then called NAME/REMOTES, and its
-	// baseline is itself with the fewest.
+	// where tables grow: a contender is then called NAME/NUMBER, of remote
+	// endpoints or of services, and its baseline is itself with the fewest.
 	Baseline string `json:"baseline,omitempty"`
 	// Contenders in the order of a round. Failed says why of those that could
 	// be set up but not measured.

@@ -139,3 +139,91 @@ func TestGoalsOfUserspace(t *testing.T) {
 		}
 	}
 }
+
+// services is a report of what goes through VIPs.
+func services(direct, vip, change float64) *Report {
+	r := New(3, time.Second)
+	add := func(name string, lower bool, values map[string]float64) {
+		f := &Figure{Name: name, Title: name, Unit: "k/s", LowerIsBetter: lower}
+		for round := range 3 {
+			for _, c := range []string{"ovl-vip/1", "ovl-vip/10000", "nft-vip/1", "nft-vip/10000"} {
+				if v, ok := values[c]; ok {
+					f.Add(c, v*float64(round+1))
+				}
+			}
+		}
+		r.Figures = append(r.Figures, f)
+	}
+	add("vip-crr", false, map[string]float64{"ovl-vip/1": 10, "ovl-vip/10000": vip, "nft-vip/1": 3, "nft-vip/10000": 3})
+	add("vip-crr-direct", false, map[string]float64{"ovl-vip/1": 10, "ovl-vip/10000": direct, "nft-vip/1": 5, "nft-vip/10000": 5})
+	add("vip-change", true, map[string]float64{"ovl-vip/10000": change})
+	r.Figures[2].Unit = "ms"
+	r.Summarize()
+	return r
+}
+
+// A VIP is held against the same contender without one, against itself with
+// fewer services, and against another; a change against a time.
+func TestGoalsOfServices(t *testing.T) {
+	type want struct {
+		contender, against, text string
+		met                      bool
+	}
+	for name, c := range map[string]struct {
+		r    *Report
+		want []want
+	}{
+		"all is well": {services(10, 9.6, 9), []want{
+			{"ovl-vip/1", "direct", "≥ 0.95", true},
+			{"ovl-vip/10000", "direct", "≥ 0.95", true},
+			{"ovl-vip/10000", "ovl-vip/1", "≥ 0.95", true},
+			{"ovl-vip/1", "nft-vip/1", "≥ 2.50", true},
+			{"ovl-vip/10000", "nft-vip/10000", "≥ 2.50", true},
+			{"ovl-vip/10000", "", "≤ 20 ms", true},
+		}},
+		"many services are slow": {services(7, 7, 11), []want{
+			{"ovl-vip/1", "direct", "≥ 0.95", true},
+			{"ovl-vip/10000", "direct", "≥ 0.95", true},
+			{"ovl-vip/10000", "ovl-vip/1", "≥ 0.95", false},
+			{"ovl-vip/1", "nft-vip/1", "≥ 2.50", true},
+			{"ovl-vip/10000", "nft-vip/10000", "≥ 2.50", false},
+			{"ovl-vip/10000", "", "≤ 20 ms", false},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []want
+			for _, g := range c.r.Goals() {
+				got = append(got, want{g.Contender, g.Against, g.String(), g.Met()})
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("goals are\n%+v, want\n%+v", got, c.want)
+			}
+		})
+	}
+}
+
+// Services are a group of their own, and sizes are told by what is counted.
+func TestServicesGroup(t *testing.T) {
+	r := services(10, 5, 9)
+	groups := r.Groups()
+	if len(groups) != 1 || groups[0].Name != "services" {
+		t.Fatalf("groups are %+v", groups)
+	}
+	plot := string(r.Plot(groups[0]))
+	for _, text := range []string{">services<", "ovl-vip 10.0 (×0.50)", "nft-vip 6.00 (×1.00)"} {
+		if !strings.Contains(plot, text) {
+			t.Errorf("the plot lacks %q", text)
+		}
+	}
+	if got := sized(r.Figures[0], "ovl-vip/10000"); got != "10000 services" {
+		t.Errorf("the size is %q", got)
+	}
+}
+
+func TestColourOfServices(t *testing.T) {
+	for name, want := range map[string]int{"ovl-vip/1": colourOvl, "ovl-userspace-vip/1": colourUserspace, "nft-vip/1": colourOther} {
+		if got := colour(name); got != want {
+			t.Errorf("%s has colour %d, want %d", name, got, want)
+		}
+	}
+}

@@ -71,31 +71,36 @@ func (f *Figure) between(contender, other string) (Summary, bool) {
 	return summarize(of), true
 }
 
-// betweenFamilies returns the ratio of a contender's figure of IPv6 to its own
-// of IPv4.
-func (r *Report) betweenFamilies(f *Figure, contender string) (Summary, bool) {
-	v4 := r.figure(strings.TrimSuffix(f.Name, ipv6Suffix))
-	if v4 == nil {
+// betweenFigures returns the ratio of a contender's figure to another of its
+// own.
+func (r *Report) betweenFigures(f *Figure, other, contender string) (Summary, bool) {
+	base := r.figure(other)
+	if base == nil {
 		return Summary{}, false
 	}
-	of := ratios(f.Values[contender], v4.Values[contender])
+	of := ratios(f.Values[contender], base.Values[contender])
 	if len(of) == 0 {
 		return Summary{}, false
 	}
 	return summarize(of), true
 }
 
-// overIPv4 is what a goal for a figure of IPv6 is against: ovl's own figure of
-// IPv4, which has the same name without the suffix.
+// What a goal may be against beside another contender: ovl's own figure of
+// IPv4, which has the same name without the suffix; ovl's own figure with no
+// VIP in between, which has the same name with a suffix; and nothing: the value
+// itself is to be that.
 const (
-	overIPv4   = "IPv4"
-	ipv6Suffix = "-ipv6"
+	overIPv4     = "IPv4"
+	ipv6Suffix   = "-ipv6"
+	direct       = "direct"
+	directSuffix = "-direct"
+	absolute     = ""
 )
 
 // ovlUserspace is ovl with the userspace datapath.
 const ovlUserspace = "ovl-userspace"
 
-// goals are the ratios that ovl is to reach, each in one run.
+// goals are the ratios, and one value, that ovl is to reach, each in one run.
 var goals = []struct {
 	contender, figure, against string
 	ratio                      float64
@@ -114,6 +119,18 @@ var goals = []struct {
 	{ovlUserspace, "tcp", "vxlan", 0.5},
 	{ovlUserspace, "udp-64", "wireguard", 1.5},
 	{ovlUserspace, "rtt", "wireguard", 0.7},
+	{"ovl-vip/1", "vip-crr", direct, 0.95},
+	{"ovl-vip/10000", "vip-crr", direct, 0.95},
+	{"ovl-vip/10000", "vip-crr", "ovl-vip/1", 0.95},
+	{"ovl-vip/1", "vip-crr", "nft-vip/1", 2.5},
+	{"ovl-vip/10000", "vip-crr", "nft-vip/10000", 2.5},
+	{"ovl-vip/1", "vip-tcp", direct, 0.95},
+	{"ovl-vip/10000", "vip-tcp", direct, 0.95},
+	{"ovl-vip/10000", "vip-tcp", "ovl-vip/1", 0.95},
+	{"ovl-vip/10000", "vip-change", absolute, 20},
+	{"ovl-userspace-vip/10000", "vip-crr", direct, 0.95},
+	{"ovl-userspace-vip/10000", "vip-tcp", direct, 0.95},
+	{"ovl-userspace-vip/10000", "vip-change", absolute, 20},
 }
 
 // Goal is a ratio that ovl, with either datapath, is to reach, and what it has
@@ -121,9 +138,11 @@ var goals = []struct {
 type Goal struct {
 	Contender string
 	Figure    *Figure
-	Against   string
-	Ratio     float64
-	Reached   Summary
+	// Against is what the ratio is to. It is empty if the goal is for the value
+	// itself, in the figure's unit.
+	Against string
+	Ratio   float64
+	Reached Summary
 	// Limit and Underlay are what those two reach, which are no overlays: on
 	// some machines a goal is beyond them. Their medians are 0 where there is
 	// nothing to say, as of userspace.
@@ -139,6 +158,9 @@ func (g Goal) String() string {
 	if g.Figure.LowerIsBetter {
 		bound = "≤"
 	}
+	if g.Against == absolute {
+		return fmt.Sprintf("%s %g %s", bound, g.Ratio, g.Figure.Unit)
+	}
 	return fmt.Sprintf("%s %s", bound, factor(g.Ratio))
 }
 
@@ -151,8 +173,18 @@ func (r *Report) Goals() []Goal {
 			continue
 		}
 		reach := func(contender string) (Summary, bool) { return f.between(contender, g.against) }
-		if g.against == overIPv4 {
-			reach = func(contender string) (Summary, bool) { return r.betweenFamilies(f, contender) }
+		switch g.against {
+		case overIPv4:
+			reach = func(contender string) (Summary, bool) {
+				return r.betweenFigures(f, strings.TrimSuffix(f.Name, ipv6Suffix), contender)
+			}
+		case direct:
+			reach = func(contender string) (Summary, bool) { return r.betweenFigures(f, f.Name+directSuffix, contender) }
+		case absolute:
+			reach = func(contender string) (Summary, bool) {
+				s, ok := f.Summary[contender]
+				return s, ok
+			}
 		}
 		reached, ok := reach(g.contender)
 		if !ok {

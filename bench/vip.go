@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/ovlnet/ovl/bench/contender"
+	"github.com/ovlnet/ovl/bench/measure"
+)
+
+// serviceSizes are how many services the tables hold.
+var serviceSizes = []int{1, 1_000, 10_000}
+
+// serviceStage measures what goes through a VIP, beside what goes straight to
+// its backend, as tables of services fill.
+func serviceStage(o contender.Options) Stage {
+	return Stage{
+		Name:       "vip",
+		MTU:        1500,
+		Contenders: contender.Balancing(o, serviceSizes),
+		Scenarios:  serviceScenarios,
+	}
+}
+
+// serviceScenarios look at the same both ways, one directly after the other.
+var serviceScenarios = []Scenario{
+	{
+		Name: "vip-crr",
+		Figures: []Figure{
+			{Value: "vip", Name: "vip-crr", Title: "Through a VIP: connect, request and response, 16 at a time", Unit: "k/s"},
+			{Value: "direct", Name: "vip-crr-direct", Title: "Straight to the backend: connect, request and response, 16 at a time", Unit: "k/s"},
+		},
+		Share:   0.5,
+		Measure: bothWays("rate", measure.Connections),
+	},
+	{
+		Name: "vip-tcp",
+		Figures: []Figure{
+			{Value: "vip", Name: "vip-tcp", Title: "Through a VIP: TCP, 1 stream", Unit: "Gbit/s"},
+			{Value: "direct", Name: "vip-tcp-direct", Title: "Straight to the backend: TCP, 1 stream", Unit: "Gbit/s"},
+		},
+		Share:   0.5,
+		Measure: bothWays("rate", measure.TCP(1)),
+	},
+	{
+		Name: "vip-udp-64",
+		Figures: []Figure{
+			{Value: "vip", Name: "vip-udp-64", Title: "Through a VIP: UDP, 64 bytes, packets received", Unit: "kpps"},
+			{Value: "direct", Name: "vip-udp-64-direct", Title: "Straight to the backend: UDP, 64 bytes, packets received", Unit: "kpps"},
+		},
+		Share:   0.5,
+		Measure: bothWays("rate", measure.Packets(smallPayload)),
+	},
+}
+
+// bothWays looks at the value of that name straight and through the VIP.
+func bothWays(value string, look measure.Func) func(context.Context, Subject, time.Duration) (measure.Values, error) {
+	return func(ctx context.Context, s Subject, d time.Duration) (measure.Values, error) {
+		c, ok := s.Contender.(contender.Balanced)
+		if !ok {
+			return nil, errNotApplicable
+		}
+		direct, err := look(ctx, s.Pair, d)
+		if err != nil {
+			return nil, err
+		}
+		p := s.Pair
+		p.VIP = c.VIP()
+		vip, err := look(ctx, p, d)
+		if err != nil {
+			return nil, err
+		}
+		return measure.Values{"direct": direct[value], "vip": vip[value]}, nil
+	}
+}
