@@ -65,7 +65,10 @@ type Setup struct {
 // several flows may leave in any order. Its UDP checksum is zero, as RFC 7348 has
 // it, or right.
 type Step struct {
-	In []Frame
+	// State is what the datapath is brought to before anything goes in: the
+	// standard State, changed. nil leaves it as it is.
+	State func(*datapath.State)
+	In    []Frame
 	// Quote makes more of them, which quote a packet that the datapath has sent
 	// over the underlay: sport is the outer source port of the last one.
 	Quote func(sport uint16) []Frame
@@ -77,6 +80,13 @@ type Step struct {
 	// Check, if there is one, looks at the counters from before and after the
 	// step. It is asked again for a while until it returns nil.
 	Check func(before, after datapath.Stats) error
+	// Late makes more of In and Out, which depend on what the datapath has
+	// chosen: it is asked for the former before the step, for the latter after
+	// it, with the flows that there are then.
+	Late func([]datapath.Flow) (in, out []Frame)
+	// Flows, if there are any, are what the datapath has to list after the
+	// step. It is asked again for a while.
+	Flows *FlowList
 }
 
 // Frame is a frame at a place.
@@ -136,12 +146,18 @@ func groups() []group {
 }
 
 // Run puts a datapath through every case. It needs root.
-func Run(t *testing.T, open Opener) {
+func Run(t *testing.T, open Opener) { runGroups(t, open, groups()) }
+
+// RunServices puts a datapath through the cases about services. It needs root.
+func RunServices(t *testing.T, open Opener) { runGroups(t, open, serviceGroups()) }
+
+func runGroups(t *testing.T, open Opener, groups []group) {
+	t.Helper()
 	linktest.NeedRoot(t)
 	for _, family := range []Family{IPv4, IPv6} {
 		t.Run(string(family)+" underlay", func(t *testing.T) {
-			labs := &labs{t: t, open: open, family: family, shared: map[Setup]*lab{}}
-			for _, g := range groups() {
+			labs := &labs{t: t, open: open, site: newSite(family), shared: map[Setup]*lab{}}
+			for _, g := range groups {
 				t.Run(g.name, func(t *testing.T) { labs.runGroup(t, g) })
 			}
 			labs.quiet()
@@ -153,19 +169,19 @@ func Run(t *testing.T, open Opener) {
 type labs struct {
 	t      *testing.T
 	open   Opener
-	family Family
+	site   *Site
 	shared map[Setup]*lab
 }
 
 func (l *labs) runGroup(t *testing.T, g group) {
-	for _, c := range g.cases(newSite(l.family)) {
+	for _, c := range g.cases(l.site) {
 		t.Run(c.Name, func(t *testing.T) {
 			lab := l.shared[c.Setup]
 			switch {
 			case c.Setup.Alone:
-				lab = newLab(t, t, l.open, l.family, c.Setup)
+				lab = newLab(t, t, l.open, l.site, c.Setup)
 			case lab == nil:
-				lab = newLab(t, l.t, l.open, l.family, c.Setup)
+				lab = newLab(t, l.t, l.open, l.site, c.Setup)
 				l.shared[c.Setup] = lab
 			}
 			lab.run(t, c)

@@ -42,7 +42,7 @@ func (tb labTB) Cleanup(f func()) { tb.owner.Cleanup(f) }
 
 // newLab builds a lab for t that lasts as long as owner. The datapath has no
 // State yet.
-func newLab(t, owner *testing.T, open Opener, f Family, setup Setup) *lab {
+func newLab(t, owner *testing.T, open Opener, site *Site, setup Setup) *lab {
 	t.Helper()
 	if setup.MTU == 0 {
 		setup.MTU = 1500
@@ -50,7 +50,7 @@ func newLab(t, owner *testing.T, open Opener, f Family, setup Setup) *lab {
 	tb := labTB{t, owner}
 	space := linktest.New(tb, linktest.Options{Hosts: 2, MTU: setup.MTU})
 	l := &lab{
-		site: newSite(f), host: space.Hosts[0].Namespace,
+		site: site, host: space.Hosts[0].Namespace,
 		by: map[Place]*wire{}, flows: map[string]uint16{}, buf: make([]byte, maxFrame), patience: patience,
 	}
 	tb.Cleanup(func() {

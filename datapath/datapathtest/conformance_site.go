@@ -95,6 +95,10 @@ type Site struct {
 
 	// Offsets into a tunnel packet.
 	OuterIP, OuterUDP, VXLAN, Inner, InnerIP int
+
+	// lastVIP and lastPort number what no two cases of a lab may share.
+	lastVIP  int
+	lastPort uint16
 }
 
 func newSite(f Family) *Site {

@@ -34,6 +34,9 @@ func (l *lab) run(t *testing.T, c Case) {
 	l.apply(t, c.State)
 	defer onOneCPU(t)()
 	for i, s := range c.Steps {
+		if s.State != nil {
+			l.apply(t, s.State)
+		}
 		if err := l.step(t.Context(), s); err != nil {
 			t.Errorf("step %d: %v", i+1, err)
 			l.patience = lessPatience
@@ -56,6 +59,14 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if s.Quote != nil {
 		s.In = slices.Concat(s.In, s.Quote(l.sport))
 	}
+	if s.Late != nil {
+		flows, err := l.dp.Flows(ctx)
+		if err != nil {
+			return err
+		}
+		in, _ := s.Late(flows)
+		s.In = slices.Concat(s.In, in)
+	}
 	for _, f := range s.In {
 		if err := l.by[f.At].send(f.Bytes); err != nil {
 			return err
@@ -63,7 +74,8 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	}
 	got := heard{}
 	var after datapath.Stats
-	var unchecked error
+	var late []Frame
+	var unchecked, unlisted error
 	patience := l.patience
 	if s.OrStack { // what the stack has dropped never comes
 		patience = min(patience, stackPatience)
@@ -75,8 +87,11 @@ func (l *lab) step(ctx context.Context, s Step) error {
 		if s.Check != nil {
 			unchecked = s.Check(before, after)
 		}
-		enough := total(after)-total(before) >= uint64(len(s.Drops)) && unchecked == nil
-		for at, want := range wanted(s.Out) {
+		if late, unlisted, err = l.flowsAfter(ctx, s); err != nil {
+			return false, err
+		}
+		enough := total(after)-total(before) >= uint64(len(s.Drops)) && errors.Join(unchecked, unlisted) == nil
+		for at, want := range wanted(slices.Concat(s.Out, late)) {
 			enough = enough && len(got[at]) >= len(want)
 		}
 		return enough, nil
@@ -99,15 +114,12 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	lost := sentinels.remove(got)
 
 	var problems []string
-	problems = append(problems, l.compare(wanted(s.Out), got)...)
+	problems = append(problems, l.compare(wanted(slices.Concat(s.Out, late)), got)...)
 	want, have := reasons(s.Drops), increases(before, after)
 	if uncounted := s.OrStack && have == ""; want != have && !uncounted {
 		problems = append(problems, fmt.Sprintf("counted %q, want %q", have, want))
 	}
-	if unchecked != nil {
-		problems = append(problems, unchecked.Error())
-	}
-	if err := errors.Join(CheckBalance(after), miscounted); err != nil {
+	if err := errors.Join(unchecked, unlisted, CheckBalance(after), miscounted); err != nil {
 		problems = append(problems, err.Error())
 	}
 	if len(lost) > 0 {
@@ -120,6 +132,25 @@ func (l *lab) step(ctx context.Context, s Step) error {
 		problems = append(problems, describe("in at "+string(f.At), f.Bytes))
 	}
 	return fmt.Errorf("%s", strings.Join(problems, "\n"))
+}
+
+// flowsAfter returns what a step wants to come out late, and what is wrong with
+// the flows that are listed.
+func (l *lab) flowsAfter(ctx context.Context, s Step) (late []Frame, unlisted, err error) {
+	if s.Late == nil && s.Flows == nil {
+		return nil, nil, nil
+	}
+	flows, err := l.dp.Flows(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.Late != nil {
+		_, late = s.Late(flows)
+	}
+	if s.Flows != nil {
+		unlisted = s.Flows.check(flows)
+	}
+	return late, unlisted, nil
 }
 
 // until listens everywhere until done says so, or its patience is at its end.

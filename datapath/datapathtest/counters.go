@@ -30,7 +30,12 @@ func (l *lab) checkPorts(before, after datapath.Stats, in []Frame, got heard) er
 		sent[at] = sent[at].Add(sizeOf(l.nextSentinel(Party{}, Party{})))
 	}
 	// To some of those the sender gets an answer.
-	tooBig := after.Drops[datapath.DropTooBig].Packets - before.Drops[datapath.DropTooBig].Packets
+	var told uint64
+	for _, r := range []datapath.DropReason{
+		datapath.DropTooBig, datapath.DropNoBackend, datapath.DropServicePort, datapath.DropBackendGone,
+	} {
+		told += after.Drops[r].Packets - before.Drops[r].Packets
+	}
 	var errs []error
 	for device, is := range after.Ports {
 		was, at := before.Ports[device], Place(device)
@@ -43,7 +48,7 @@ func (l *lab) checkPorts(before, after datapath.Stats, in []Frame, got heard) er
 		}
 		received, answered := minus(is.Received, was.Received), minus(is.Answered, was.Answered)
 		dropped := minus(is.Dropped, was.Dropped)
-		answers := answered.Packets + min(dropped.Packets, tooBig)
+		answers := answered.Packets + min(dropped.Packets, told)
 		if answers > 0 { // which are of other lengths
 			out.Bytes, received.Bytes = 0, 0
 		}

@@ -30,7 +30,7 @@ func RunRandom(t *testing.T, open Opener, frames uint64, seed uint64) {
 	complaints := watchKernel(t)
 	for _, family := range []Family{IPv4, IPv6} {
 		t.Run(string(family)+" underlay", func(t *testing.T) {
-			l := newLab(t, t, open, family, Setup{})
+			l := newLab(t, t, open, newSite(family), Setup{})
 			// What comes from the underlay is last: the host's own stack goes
 			// on about it for a while.
 			for _, from := range []side{fromEndpoints, fromUnderlay} {

@@ -1,0 +1,21 @@
+package datapathtest
+
+// serviceGroups are the cases about services, docs/adr/0017-services.md.
+func serviceGroups() []group {
+	return []group{
+		{"VIP neighbours", vipNeighbourCases},
+		{"VIP addresses", vipAddressCases},
+		{"VIP balance", balanceCases},
+		{"VIP packets", vipPacketCases},
+		{"VIP connection", connectionCases},
+		{"VIP refusals", refusalCases},
+		{"VIP echo", vipEchoCases},
+		{"VIP errors", vipErrorCases},
+		{"VIP path MTU", vipPathCases},
+		{"VIP backends", backendCases},
+		{"VIP affinity", affinityCases},
+		{"VIP itself", ownBackendCases},
+		{"VIP collisions", collisionCases},
+		{"VIP fragments", vipFragmentCases},
+	}
+}

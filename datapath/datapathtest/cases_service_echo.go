@@ -1,0 +1,53 @@
+package datapathtest
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// vipEchoCases are pings of a VIP, which is up as long as it is there, and other
+// ICMP, which is nobody's.
+func vipEchoCases(s *Site) []Case {
+	ports := s.service(s.backends()...)
+	ports.Ports = nil
+	var cases []Case
+	for _, k := range []struct {
+		name string
+		v    *vip
+	}{
+		{"with backends", s.service(s.backends()...)}, {"without backends", s.service()}, {"with every port", ports},
+		{"with a backend that is draining", s.service(draining(s.backend(s.C)))},
+	} {
+		for _, family := range []Family{IPv4, IPv6} {
+			for _, client := range []Endpoint{s.A, s.TAP} {
+				from, to, at := client.on(family), k.v.on(family), s.port(client)
+				for _, n := range []int{0, 1, 18, 56, 57, 1300} {
+					payload := strings.Repeat("ping, pong. ", n/12+1)[:n]
+					cases = append(cases, serviceCase(fmt.Sprintf("a ping of %d bytes over %s from %s %s", n, family, client.V4, k.name), k.v,
+						Step{In: []Frame{{at, Echo(from, to, false, payload)}}, Out: []Frame{{at, Echo(to, from, true, payload)}}}))
+				}
+			}
+		}
+	}
+
+	v := s.service(s.backends()...)
+	a4, v4, a6, v6 := s.A.On4(), v.on(IPv4), s.A.On6(), v.on(IPv6)
+	refuse := func(name string, frame []byte) {
+		cases = append(cases, serviceCase(name, v, Step{In: []Frame{{RedA, frame}}, Drops: []datapath.DropReason{datapath.DropServicePort}}))
+	}
+	refuse("an answer to a ping over IPv4", Echo(a4, v4, true, longer))
+	refuse("an answer to a ping over IPv6", Echo(a6, v6, true, longer))
+	for _, typ := range []uint8{4, 5, 9, 10, 13, 14, 17, 42, 255} {
+		refuse(fmt.Sprintf("ICMP of type %d", typ), ICMP4(a4, v4, typ, 32))
+	}
+	for _, typ := range []uint8{5, 100, 127, 132, 144, 200, 255} {
+		refuse(fmt.Sprintf("ICMPv6 of type %d", typ), ICMP6Type(a6, v6, typ, 32))
+	}
+	ping := Fragments(Echo(a4, v4, false, longer+longer), OuterIPOffset, 64, s.nextPort())
+	refuse("the first fragment of a ping", ping[0])
+	ping = Fragments(Echo(a6, v6, false, longer+longer), OuterIPOffset, 64, s.nextPort())
+	refuse("the first fragment of a ping over IPv6", ping[0])
+	return cases
+}
