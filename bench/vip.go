@@ -51,6 +51,11 @@ var serviceScenarios = []Scenario{
 		Share:   0.5,
 		Measure: bothWays("rate", measure.Packets(smallPayload)),
 	},
+	{
+		Name:    "vip-change",
+		Figures: []Figure{{Value: "time", Name: "vip-change", Title: "From a change of a backend until new connections go by it", Unit: "ms", LowerIsBetter: true}},
+		Measure: measureChange,
+	},
 }
 
 // bothWays looks at the value of that name straight and through the VIP.
@@ -72,4 +77,14 @@ func bothWays(value string, look measure.Func) func(context.Context, Subject, ti
 		}
 		return measure.Values{"direct": direct[value], "vip": vip[value]}, nil
 	}
+}
+
+func measureChange(ctx context.Context, s Subject, _ time.Duration) (measure.Values, error) {
+	c, ok := s.Contender.(contender.Drainer)
+	if !ok {
+		return nil, errNotApplicable
+	}
+	p := s.Pair
+	p.VIP = c.VIP()
+	return measure.Changes(ctx, p, c.Drain)
 }

@@ -19,6 +19,18 @@ func TestNftables(t *testing.T) {
 	c := &nftables{services: testServices}
 	_, pair := setUpIn(t, c, 2)
 	testVIP(t, c, pair)
+	testDrain(t, c, pair)
+	testVIP(t, c, pair)
+}
+
+// testDrain changes the service's backend several times.
+func testDrain(t *testing.T, c Drainer, p measure.Pair) {
+	t.Helper()
+	p.VIP = c.VIP()
+	values, err := measure.Changes(t.Context(), p, c.Drain)
+	if err != nil || values["time"] <= 0 {
+		t.Errorf("changes of a backend: %v, %v", values, err)
+	}
 }
 
 // testVIP connects through the VIP at every TCP port that is measured: the

@@ -23,8 +23,9 @@ import (
 // The rules are in the client's host, to which its endpoint sends what is for a
 // VIP: it is routed, and goes back over the bridge to the vxlan device. What the
 // backend answers comes over the bridge and passes conntrack there
-// (bridge-nf-call-iptables). No rules beside those: kube-proxy has some that
-// masquerade, and some that refuse.
+// (bridge-nf-call-iptables). What services without a backend refuse is a second
+// map, which every new connection is looked up in. kube-proxy has more rules,
+// which masquerade, and a control plane.
 type nftables struct {
 	kernelVXLAN
 	services int
@@ -51,12 +52,35 @@ func (n *nftables) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, 
 	if err != nil {
 		return measure.Pair{}, err
 	}
-	cmd := client.host.Command(ctx, "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(nftRules(n.services, n.VIP(), pair.Server.Addr))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return measure.Pair{}, fmt.Errorf("nft: %w: %.500s", err, bytes.TrimSpace(out))
+	return pair, n.nft(ctx, nftRules(n.services, n.VIP(), pair.Server.Addr))
+}
+
+// Drain implements Drainer: of the TCP ports, by which changes are seen.
+func (n *nftables) Drain(ctx context.Context, undo bool) error {
+	var script strings.Builder
+	for _, p := range measure.Ports() {
+		if p.Protocol != "tcp" {
+			continue
+		}
+		key := nftKey(n.VIP(), p)
+		gone := fmt.Sprintf("element ip services service-ips { %s : goto service-%s }", key, nftMeasured(p))
+		there := fmt.Sprintf("element ip services no-endpoints { %s : goto refuse }", key)
+		if undo {
+			gone, there = there, gone
+		}
+		fmt.Fprintf(&script, "delete %s\nadd %s\n", gone, there)
 	}
-	return pair, nil
+	return n.nft(ctx, script.String())
+}
+
+// nft has the client's host do as a script says, all or nothing.
+func (n *nftables) nft(ctx context.Context, script string) error {
+	cmd := n.ends[0].host.Command(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("nft: %w: %.500s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // routeServices makes a router of the calling thread's namespace, between the
@@ -94,32 +118,53 @@ func nftSysctls() []struct{ name, value string } {
 // nftOtherPort is the port of services that are not measured.
 const nftOtherPort = 80
 
+// nftKey is a port of a VIP in the maps, and nftMeasured what the chains of a
+// port that is measured are called.
+func nftKey(vip netip.Addr, p measure.Port) string {
+	return fmt.Sprintf("%s . %s . %d", vip, p.Protocol, p.Number)
+}
+
+func nftMeasured(p measure.Port) string { return fmt.Sprintf("0-%s-%d", p.Protocol, p.Number) }
+
 // nftRules are those of that many services, the first of which has vip and is
-// measured. All have the same backend.
+// measured. All have the same backend; those that are not measured pick it
+// without a map, since the time to load rules grows with the square of the number
+// of maps.
 func nftRules(services int, vip, backend netip.Addr) string {
 	var chains, elements strings.Builder
-	element := func(vip netip.Addr, p measure.Port, name string) {
+	element := func(vip netip.Addr, p measure.Port, name, pick string) {
 		fmt.Fprintf(&chains, `	chain endpoint-%[1]s {
 		meta l4proto %[2]s dnat to %[3]s:%[4]d
 	}
 	chain service-%[1]s {
-		numgen random mod 1 vmap { 0 : goto endpoint-%[1]s }
+		%[5]s
 	}
-`, name, p.Protocol, backend, p.Number)
-		fmt.Fprintf(&elements, "%s . %s . %d : goto service-%s,\n", vip, p.Protocol, p.Number, name)
+`, name, p.Protocol, backend, p.Number, pick)
+		fmt.Fprintf(&elements, "%s : goto service-%s,\n", nftKey(vip, p), name)
 	}
 	for _, p := range measure.Ports() {
-		element(vip, p, fmt.Sprintf("0-%s-%d", p.Protocol, p.Number))
+		name := nftMeasured(p)
+		element(vip, p, name, fmt.Sprintf("numgen random mod 1 vmap { 0 : goto endpoint-%s }", name))
 	}
 	for i := 1; i < services; i++ {
 		vip = vip.Next()
-		element(vip, measure.Port{Protocol: "tcp", Number: nftOtherPort}, fmt.Sprint(i))
+		element(vip, measure.Port{Protocol: "tcp", Number: nftOtherPort}, fmt.Sprint(i), fmt.Sprintf("goto endpoint-%d", i))
 	}
 	return fmt.Sprintf(`table ip services {
 %s	map service-ips {
 		type ipv4_addr . inet_proto . inet_service : verdict
 		elements = {
 %s}
+	}
+	map no-endpoints {
+		type ipv4_addr . inet_proto . inet_service : verdict
+	}
+	chain refuse {
+		reject
+	}
+	chain filter-prerouting {
+		type filter hook prerouting priority -110; policy accept;
+		ct state new ip daddr . meta l4proto . th dport vmap @no-endpoints
 	}
 	chain services {
 		ip daddr . meta l4proto . th dport vmap @service-ips

@@ -29,7 +29,7 @@ func TestNftRules(t *testing.T) {
 		meta l4proto tcp dnat to 192.0.2.2:80
 	}
 	chain service-1 {
-		numgen random mod 1 vmap { 0 : goto endpoint-1 }
+		goto endpoint-1
 	}
 	map service-ips {
 		type ipv4_addr . inet_proto . inet_service : verdict
@@ -39,6 +39,16 @@ func TestNftRules(t *testing.T) {
 10.96.0.1 . udp . 9000 : goto service-0-udp-9000,
 10.96.0.2 . tcp . 80 : goto service-1,
 }
+	}
+	map no-endpoints {
+		type ipv4_addr . inet_proto . inet_service : verdict
+	}
+	chain refuse {
+		reject
+	}
+	chain filter-prerouting {
+		type filter hook prerouting priority -110; policy accept;
+		ct state new ip daddr . meta l4proto . th dport vmap @no-endpoints
 	}
 	chain services {
 		ip daddr . meta l4proto . th dport vmap @service-ips

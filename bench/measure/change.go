@@ -1,0 +1,115 @@
+package measure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// changes is how often a service is drained and taken back in one look.
+	changes = 3
+	// changeLimit bounds the wait for what a change brings about.
+	changeLimit = 10 * time.Second
+	// connectInterval is how often a new connection is tried, and connectLimit
+	// how long one may take.
+	connectInterval = 200 * time.Microsecond
+	connectLimit    = 50 * time.Millisecond
+)
+
+// Changes drains the only backend of the service with p's VIP, which is p's
+// server, and takes it back, several times. Values: "time", the median time in
+// ms from the call of drain until the first new connection to the VIP is
+// refused, and from that of drain with undo until the first gets through.
+func Changes(ctx context.Context, p Pair, drain func(ctx context.Context, undo bool) error) (_ Values, err error) {
+	server, err := startResponder(p.Server, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.stop()) }()
+	var took []float64
+	for i := range 2 * changes {
+		undo := i%2 == 1
+		d, err := change(ctx, p, undo, func() error { return drain(ctx, undo) })
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, float64(d.Microseconds())/1e3)
+	}
+	slices.Sort(took)
+	return Values{"time": (took[changes-1] + took[changes]) / 2}, nil
+}
+
+// change makes a change and returns how long it takes until connections to the
+// VIP are accepted, or not: counted from before the change, which may take
+// longer itself.
+func change(ctx context.Context, p Pair, accepted bool, make func() error) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeLimit)
+	defer cancel()
+	begin := time.Now()
+	made := goWith(cancel, make)
+	var took time.Duration
+	err := p.Client.Namespace.Do(func() error {
+		to := netip.AddrPortFrom(p.target(), responderPort)
+		for next := begin; ; next = next.Add(connectInterval) {
+			pause(time.Until(next))
+			open, err := connects(to)
+			if err != nil || open == accepted {
+				took = time.Since(begin)
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("connections to %s accepted: %v: %w", to, open, err)
+			}
+			if behind := time.Since(next); behind > connectInterval {
+				next = next.Add(behind)
+			}
+		}
+	})
+	return took, errors.Join(<-made, err)
+}
+
+// goWith runs fn beside the caller, and calls cancel if it fails.
+func goWith(cancel func(), fn func() error) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		err := fn()
+		if err != nil {
+			cancel()
+		}
+		done <- err
+	}()
+	return done
+}
+
+// connects reports whether a new connection is accepted at once, as opposed to
+// refused; it belongs to the calling thread's namespace, and is reset.
+func connects(to netip.AddrPort) (bool, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return false, fmt.Errorf("socket: %w", err)
+	}
+	defer unix.Close(fd)
+	limit := unix.NsecToTimeval(connectLimit.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
+		return false, fmt.Errorf("limit of a connection: %w", err)
+	}
+	// No memory of it stays behind (TIME-WAIT).
+	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
+		return false, fmt.Errorf("reset of a connection: %w", err)
+	}
+	err = unix.Connect(fd, sockaddr(to))
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EINPROGRESS), errors.Is(err, unix.EAGAIN),
+		errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNRESET):
+		return false, nil
+	}
+	return false, fmt.Errorf("connect to %s: %w", to, err)
+}
