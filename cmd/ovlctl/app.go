@@ -73,7 +73,7 @@ reached.`,
 
 	root.AddCommand(
 		newUp(a), newDown(a), newStatus(a), newPeers(a), newVersion(a), newToken(a),
-		newNetwork(a), newAttach(a), newDetach(a), newEndpoint(a), newCompletion(a), newHold(a),
+		newNetwork(a), newAttach(a), newDetach(a), newEndpoint(a), newService(a), newFlows(a), newCompletion(a), newHold(a),
 	)
 	group(root)
 	root.InitDefaultHelpCmd()

@@ -25,6 +25,9 @@ be attached to several networks, each time with another --ifname.`,
   # a container by its process, with a name and an address of its own
   ovlctl attach red --pid 4711 --name web --ip 10.0.0.80 --alias www
 
+  # a backend of a service
+  ovlctl attach red --netns c2 --service web
+
   # a second network for the same namespace
   ovlctl attach blue --netns c1 --ifname eth1
 
@@ -67,8 +70,10 @@ be attached to several networks, each time with another --ifname.`,
 	addValues(fs, &r.IPs, "ip", "`IP` to have, one for each family (default: the next free one)", parseAddr)
 	addMAC(fs, &r.MAC, "mac", "`MAC` to have (default: one made from the endpoint's ID)")
 	fs.StringArrayVar(&r.Aliases, "alias", nil, "one more `name` in this network; repeatable")
+	addValues(fs, &r.Services, "service", "`name` of a service of the network to be a backend of", parseText)
 	addPairs(fs, &r.Labels, "label", "`KEY=VALUE` to keep with the endpoint", parseText)
 	completeFlag(cmd, "netns", a.completeNamespaces)
+	completeFlag(cmd, "service", a.completeServicesOf())
 	a.outputFlag(cmd, formatTable)
 	return cmd
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ovlnet/ovl/control/api"
 )
 
 func newCompletion(a *app) *cobra.Command {
@@ -18,7 +20,7 @@ func newCompletion(a *app) *cobra.Command {
 		Use:   "completion SHELL",
 		Short: "Print a completion script for bash, fish, powershell or zsh",
 		Long: `Print a completion script. With it the shell completes commands, flags, and the
-names of networks, endpoints and namespaces.`,
+names of networks, endpoints, services and namespaces.`,
 		Example: `  # for this shell
   source <(ovlctl completion bash)
 
@@ -82,6 +84,61 @@ func (a *app) completeEndpoints() completer {
 		}
 		return names, err
 	})
+}
+
+// completeServices proposes services that are not on the line yet, up to max
+// arguments (0: any number).
+func (a *app) completeServices(max int) completer {
+	return a.completeArgs(max, func(ctx context.Context) ([]string, error) { return a.serviceNames(ctx, "") })
+}
+
+// completeServicesOf proposes the services of the network that is the first
+// argument.
+func (a *app) completeServicesOf() completer {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		network := ""
+		if len(args) > 0 {
+			network = args[0]
+		}
+		propose := func(ctx context.Context) ([]string, error) { return a.serviceNames(ctx, network) }
+		return a.completeArgs(0, propose)(cmd, nil, toComplete)
+	}
+}
+
+func (a *app) serviceNames(ctx context.Context, network string) ([]string, error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	services, err := client.ServiceList(ctx, network)
+	var names []string
+	for _, s := range services {
+		names = append(names, cobra.CompletionWithDesc(s.Name, strings.TrimSpace(list(s.VIPs)+" on "+s.Network)))
+	}
+	return names, err
+}
+
+// completeBackends proposes the backends of the service that is the first
+// argument.
+func (a *app) completeBackends() completer {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		propose := func(ctx context.Context) ([]string, error) {
+			client, err := a.client()
+			if err != nil {
+				return nil, err
+			}
+			s, err := client.ServiceInspect(ctx, api.ServiceRef{Service: args[0]})
+			var names []string
+			for _, b := range s.Backends {
+				names = append(names, cobra.CompletionWithDesc(b.Name, fmt.Sprintf("%s on %s", b.State, b.Node)))
+			}
+			return names, err
+		}
+		return a.completeArgs(0, propose)(cmd, nil, toComplete)
+	}
 }
 
 func (a *app) completeArgs(max int, propose func(context.Context) ([]string, error)) completer {

@@ -121,6 +121,16 @@ func networkTable(w io.Writer, n api.Network) {
 	for _, p := range n.Peers {
 		row(w, "Host:", fmt.Sprintf("%s %s", p.Name, p.IP))
 	}
+	services := slices.Sorted(maps.Keys(n.Services))
+	section(w, len(services), "SERVICE", "VIPS", "PORTS", "BACKENDS")
+	for _, name := range services {
+		s := n.Services[name]
+		mode := api.ServiceVIP
+		if len(s.VIPs) == 0 {
+			mode = api.ServiceDNSRR
+		}
+		row(w, name, list(s.VIPs), ports(mode, s.Ports), s.Backends)
+	}
 	byName := slices.SortedFunc(maps.Values(n.Containers), func(a, b api.Container) int {
 		return cmpStrings(a.Name, b.Name, a.EndpointID, b.EndpointID)
 	})
@@ -141,7 +151,7 @@ func newNetworkRemove(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "rm NAME…",
 		Aliases: []string{"remove"},
-		Short:   "Remove networks that have no endpoints",
+		Short:   "Remove networks that have no endpoints and no services",
 		Example: "  ovlctl network rm red\n  ovlctl network rm red blue",
 		Args:    args(1, "NAME…"),
 		RunE: func(cmd *cobra.Command, refs []string) error {
