@@ -15,12 +15,12 @@ type change struct {
 	store   *Store
 	next    *Snapshot
 	clock   Clock
-	touched map[rowName]*Row // nil: removed
+	touched map[RowName]*Row // nil: removed
 	local   bool             // the transaction has local data
 }
 
 func (s *Store) newChangeLocked() *change {
-	return &change{store: s, next: s.Snapshot().next(), clock: s.clock, touched: map[rowName]*Row{}}
+	return &change{store: s, next: s.Snapshot().next(), clock: s.clock, touched: map[RowName]*Row{}}
 }
 
 // stamp numbers a local write.
@@ -42,12 +42,12 @@ func (c *change) stamp(r *Row) error {
 
 func (c *change) set(r *Row) {
 	c.next.set(r)
-	c.touched[rowName{r.Table, r.Key}] = r
+	c.touched[RowName{r.Table, r.Key}] = r
 }
 
 func (c *change) remove(r *Row) {
 	c.next.remove(r)
-	c.touched[rowName{r.Table, r.Key}] = nil
+	c.touched[RowName{r.Table, r.Key}] = nil
 }
 
 // empty reports whether nothing would be written, which is what merging rows
@@ -95,6 +95,7 @@ func (s *Store) writeLocked(fn func(*bbolt.Tx) (*change, error)) (err error) {
 	committed = true
 	if len(c.touched) > 0 {
 		c.next.version++
+		c.next.log.add(c.next.version, maps.Keys(c.touched))
 	}
 	s.clock = c.clock
 	s.publish(c.next)

@@ -71,9 +71,9 @@ func (s *Store) save(db *bbolt.Tx, c *change) error {
 	// In the order of the file: bbolt keeps what a transaction adds in sorted
 	// slices, and anywhere but at their ends adding moves the rest: quadratic,
 	// felt from some 10 000 rows in one change on.
-	for _, name := range slices.SortedFunc(maps.Keys(c.touched), rowName.compare) {
+	for _, name := range slices.SortedFunc(maps.Keys(c.touched), RowName.compare) {
 		r := c.touched[name]
-		k := rowKey(name.table, name.key)
+		k := rowKey(name.Table, name.Key)
 		if r == nil {
 			if err := rows.Delete(k); err != nil {
 				return err

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"iter"
+	"strings"
 
 	"github.com/google/btree"
 )
@@ -19,10 +20,12 @@ type Snapshot struct {
 	rows    *btree.BTreeG[*Row] // by table, key
 	written *btree.BTreeG[*Row] // by origin, sequence
 	live    int
+	log     *changeLog
 }
 
 func newSnapshot() *Snapshot {
 	return &Snapshot{
+		log:     new(changeLog),
 		vector:  Vector{},
 		rows:    btree.NewG(degree, byKey),
 		written: btree.NewG(degree, byWrite),
@@ -78,6 +81,23 @@ func (s *Snapshot) All(table string) iter.Seq[Row] {
 	}
 }
 
+// Beginning yields the live rows of a table whose keys begin with prefix, by
+// ascending key.
+func (s *Snapshot) Beginning(table, prefix string) iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		s.rows.AscendGreaterOrEqual(&Row{Table: table, Key: prefix}, func(r *Row) bool {
+			return r.Table == table && strings.HasPrefix(r.Key, prefix) && (r.Deleted || yield(*r))
+		})
+	}
+}
+
+// ChangedSince returns the table and key of each row that is another than in
+// the snapshot of that version, or was then or is now not there; one may be
+// named twice. It is false if that was too long ago to be known.
+func (s *Snapshot) ChangedSince(version uint64) ([]RowName, bool) {
+	return s.log.between(version, s.version)
+}
+
 // Missing yields, by origin and sequence number, the rows and tombstones that
 // a node with vector v has not seen. A receiver that has merged all of them
 // has seen what s.Vector says.
@@ -115,6 +135,7 @@ func (s *Snapshot) next() *Snapshot {
 		rows:    s.rows.Clone(),
 		written: s.written.Clone(),
 		live:    s.live,
+		log:     s.log,
 	}
 }
 

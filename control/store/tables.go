@@ -95,22 +95,23 @@ type Endpoint struct {
 }
 
 // OwnerOf is the Options.Owner of these tables: a node's row is its own, an
-// endpoint's that of the node that it lives on, a network's anybody's.
+// endpoint's and its health's those of the node that it lives on, all others
+// anybody's.
 func OwnerOf(r Row) string {
 	switch r.Table {
 	case TableNode:
 		return r.Key
-	case TableEndpoint:
+	case TableEndpoint, TableHealth:
 		if r.Deleted {
 			return ""
 		}
-		var e struct {
+		var about struct {
 			Node string `json:"node"`
 		}
-		if err := r.Decode(&e); err != nil || e.Node == "" {
+		if err := r.Decode(&about); err != nil || about.Node == "" {
 			return "nobody"
 		}
-		return e.Node
+		return about.Node
 	}
 	return ""
 }

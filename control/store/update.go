@@ -17,16 +17,17 @@ type Tx struct {
 	db    *bbolt.Tx
 	// staged are the writes so far, the last one of a key only; order is
 	// that in which they are numbered.
-	staged map[rowName]*Row
-	order  []rowName
+	staged map[RowName]*Row
+	order  []RowName
 	local  bool // UpdateBucket was called
 }
 
-type rowName struct{ table, key string }
+// RowName is a row's place.
+type RowName struct{ Table, Key string }
 
 // compare orders names as the file does.
-func (n rowName) compare(o rowName) int {
-	return cmp.Or(strings.Compare(n.table, o.table), strings.Compare(n.key, o.key))
+func (n RowName) compare(o RowName) int {
+	return cmp.Or(strings.Compare(n.Table, o.Table), strings.Compare(n.Key, o.Key))
 }
 
 // Put writes one row. It is on disk when Put returns.
@@ -58,7 +59,7 @@ func (s *Store) Update(fn func(*Tx) error) ([]Row, error) {
 	defer s.mu.Unlock()
 	var rows []Row
 	err := s.writeLocked(func(db *bbolt.Tx) (*change, error) {
-		tx := &Tx{store: s, base: s.Snapshot(), db: db, staged: map[rowName]*Row{}}
+		tx := &Tx{store: s, base: s.Snapshot(), db: db, staged: map[RowName]*Row{}}
 		if err := fn(tx); err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func (s *Store) Update(fn func(*Tx) error) ([]Row, error) {
 // Get returns the live row under table and key, as this change would leave
 // it. The stamp of a row that the change itself has put is still zero.
 func (tx *Tx) Get(table, key string) (Row, bool) {
-	if r, ok := tx.staged[rowName{table, key}]; ok {
+	if r, ok := tx.staged[RowName{table, key}]; ok {
 		return *r, !r.Deleted
 	}
 	return tx.base.Get(table, key)
@@ -137,7 +138,7 @@ func (tx *Tx) stage(r *Row) error {
 	if owner := tx.store.mayWrite(*r, held); owner != "" {
 		return fmt.Errorf("%w: %s %q belongs to %s", ErrNotOwner, r.Table, clip(r.Key), clip(owner))
 	}
-	name := rowName{r.Table, r.Key}
+	name := RowName{r.Table, r.Key}
 	if _, again := tx.staged[name]; again {
 		for i, n := range tx.order {
 			if n == name {
