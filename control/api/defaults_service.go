@@ -3,17 +3,9 @@ package api
 import (
 	"cmp"
 	"slices"
-	"time"
 
+	"github.com/ovlnet/ovl/control/health"
 	"github.com/ovlnet/ovl/datapath/balance"
-)
-
-// What a health check has that is not told otherwise.
-const (
-	defaultInterval = Duration(10 * time.Second)
-	defaultTimeout  = Duration(2 * time.Second)
-	defaultRise     = 2
-	defaultFall     = 3
 )
 
 // WithDefaults returns r with what was left out, but for VIPs, and its ports in
@@ -56,9 +48,9 @@ func (h HealthCheck) WithDefaults() HealthCheck {
 	if h.Type == HealthHTTP {
 		h.Path = cmp.Or(h.Path, "/")
 	}
-	h.Interval = cmp.Or(h.Interval, defaultInterval)
-	h.Timeout = cmp.Or(h.Timeout, min(defaultTimeout, h.Interval))
-	h.Rise = cmp.Or(h.Rise, defaultRise)
-	h.Fall = cmp.Or(h.Fall, defaultFall)
+	h.Interval = cmp.Or(h.Interval, Duration(health.DefaultInterval))
+	h.Timeout = cmp.Or(h.Timeout, min(Duration(health.DefaultTimeout), h.Interval))
+	h.Rise = cmp.Or(h.Rise, health.DefaultRise)
+	h.Fall = cmp.Or(h.Fall, health.DefaultFall)
 	return h
 }

@@ -31,7 +31,7 @@ func TestServiceRoundTrip(t *testing.T) {
 		}
 		want := []api.ServicePort{{Protocol: "tcp", Port: 80, Target: 8080}, {Protocol: "udp", Port: 53, Target: 53}}
 		if len(made.VIPs) != 2 || !reflect.DeepEqual(made.Ports, want) || made.Affinity.String() != "1m0s" || made.TableSize != 1021 ||
-			made.Health.Path != "/" || made.Health.Interval.String() != "10s" || made.Labels["a"] != "b" {
+			made.Health.Path != "/" || made.Health.Interval.String() != "2s" || made.Labels["a"] != "b" {
 			t.Errorf("created %+v, health %+v", made, made.Health)
 		}
 	}

@@ -78,13 +78,13 @@ type HealthCheck struct {
 	Port uint16
 	// Path is what HealthHTTP asks for; "/" by default.
 	Path string `json:",omitempty"`
-	// Interval is from the begin of a check to the next one, 10 s by default;
-	// Timeout is what one may take, 2 s by default or Interval if that is less.
+	// Interval is from the begin of a check to the next one, 2 s by default;
+	// Timeout is what one may take, 1 s by default or Interval if that is less.
 	Interval Duration `json:",omitzero"`
 	Timeout  Duration `json:",omitzero"`
 	// Rise is how many checks in a row have to succeed until a backend is
 	// healthy again, 2 by default; Fall how many have to fail until it is not,
-	// 3 by default.
+	// 3 by default. The first one decides alone.
 	Rise int `json:",omitempty"`
 	Fall int `json:",omitempty"`
 }

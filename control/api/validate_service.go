@@ -5,13 +5,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ovlnet/ovl/control/health"
 	"github.com/ovlnet/ovl/control/name"
 	"github.com/ovlnet/ovl/datapath/balance"
 )
 
-// Bounds of a service's times.
+// Bounds of a service's times; health.MinInterval is another.
 const (
-	minTime     = time.Second
+	minAffinity = time.Second
 	maxAffinity = 24 * time.Hour
 	maxInterval = time.Hour
 )
@@ -125,16 +126,11 @@ func validatePorts(ports []ServicePort) error {
 }
 
 func validateAffinity(d Duration) error {
-	if d != 0 && !wholeSeconds(d, maxAffinity) {
-		return Errorf(CodeInvalid, "affinity %s is not in whole seconds of %s..%s", d, minTime, maxAffinity)
+	v := time.Duration(d)
+	if v != 0 && (v < minAffinity || v > maxAffinity || v%time.Second != 0) {
+		return Errorf(CodeInvalid, "affinity %s is not in whole seconds of %s..%s", d, minAffinity, maxAffinity)
 	}
 	return nil
-}
-
-// wholeSeconds reports whether d is a number of seconds, from one to most.
-func wholeSeconds(d Duration, most time.Duration) bool {
-	v := time.Duration(d)
-	return v >= minTime && v <= most && v%time.Second == 0
 }
 
 // Validate returns an Error that names the first field out of its range.
@@ -149,8 +145,8 @@ func (h HealthCheck) Validate() error {
 		return Errorf(CodeInvalid, "path %q does not go with a health check of type %s", h.Path, h.Type)
 	case h.Path != "" && !isPath(h.Path):
 		return Errorf(CodeInvalid, "path %q of the health check is not at most %d printable characters that begin with / and have no space", h.Path, maxPath)
-	case !wholeSeconds(d.Interval, maxInterval):
-		return Errorf(CodeInvalid, "interval %s of the health check is not in whole seconds of %s..%s", d.Interval, minTime, maxInterval)
+	case time.Duration(d.Interval) < health.MinInterval || time.Duration(d.Interval) > maxInterval:
+		return Errorf(CodeInvalid, "interval %s of the health check is not in %s..%s", d.Interval, health.MinInterval, maxInterval)
 	case d.Timeout <= 0 || d.Timeout > d.Interval:
 		return Errorf(CodeInvalid, "time-out %s of the health check is not more than 0 and at most its interval, %s", d.Timeout, d.Interval)
 	case d.Rise < 1 || d.Rise > maxTries:

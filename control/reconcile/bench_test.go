@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,7 +63,7 @@ func BenchmarkBuild(b *testing.B) {
 // change what is new in it.
 func BenchmarkRead(b *testing.B) {
 	for _, n := range sizes {
-		s := benchStore(b, n)
+		s := benchStore(b, crowd(n))
 		b.Run(fmt.Sprintf("all/%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -90,14 +92,13 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// benchStore holds the rows of a crowd.
-func benchStore(b *testing.B, endpoints int) *store.Store {
+// benchStore holds the rows of w.
+func benchStore(b *testing.B, w *world) *store.Store {
 	s, err := store.Open(filepath.Join(b.TempDir(), "state.db"), store.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	w := crowd(endpoints)
 	_, err = s.Update(func(tx *store.Tx) error {
 		for id, n := range w.Nodes {
 			if err := tx.Put(store.TableNode, id, n); err != nil {
@@ -114,12 +115,102 @@ func benchStore(b *testing.B, endpoints int) *store.Store {
 				return err
 			}
 		}
+		for id, v := range w.Services {
+			if err := tx.Put(store.TableService, id, v.Service); err != nil {
+				return err
+			}
+			for e, k := range v.Backends {
+				if err := tx.Put(store.TableBackend, store.BackendKey(id, e), k); err != nil {
+					return err
+				}
+			}
+		}
 		return nil
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return s
+}
+
+// serve adds services of three backends each, which take turns.
+func (w *world) serve(services int) {
+	w.subnet("blue", "10.0.0.0/8")
+	ids := slices.Sorted(maps.Keys(w.Endpoints))
+	for i := range services {
+		id := fmt.Sprintf("service-%05d", i)
+		vip := netip.AddrFrom4([4]byte{10, 255, byte(i >> 8), byte(i)})
+		v := w.service(id, "blue", []string{vip.String()})
+		for k := range 3 {
+			e := ids[(3*i+k)%len(ids)]
+			v.Backends[e] = store.Backend{Node: w.Endpoints[e].Node, Weight: 1}
+		}
+	}
+}
+
+// BenchmarkServices is what a change costs, from the store to a State, where
+// there are 10 000 services of three backends: one backend is drained, a node
+// fails, one endpoint more joins.
+func BenchmarkServices(b *testing.B) {
+	const services = 10_000
+	for _, endpoints := range []int{100, 3 * services} {
+		w := crowd(endpoints)
+		w.serve(services)
+		s := benchStore(b, w)
+		var r Reader
+		var builder Builder
+		bench := func(name string, change func(i int), check func(datapath.State) bool) {
+			b.Run(fmt.Sprintf("%s/%d", name, endpoints), func(b *testing.B) {
+				b.ReportAllocs()
+				before, _ := builder.Build(r.Read(s.Snapshot()), benchLocal)
+				for i := 0; b.Loop(); i++ {
+					b.StopTimer()
+					change(i)
+					b.StartTimer()
+					t := *r.Read(s.Snapshot())
+					t.Failed = w.Failed
+					state, alarms := builder.Build(&t, benchLocal)
+					if state.Equal(before) || !check(state) || len(alarms) > 0 {
+						b.Fatalf("not as wanted, alarms %v", alarms)
+					}
+					before = state
+				}
+			})
+		}
+		backend := func(s datapath.State) datapath.Backend { return s.Networks[0].Services[0].Backends[0] }
+		first, e := "service-00000", slices.Sorted(maps.Keys(w.Endpoints))[0]
+		put := func(table, key string, value any) {
+			if _, err := s.Put(table, key, value); err != nil {
+				b.Fatal(err)
+			}
+		}
+		draining := false
+		bench("drain", func(int) {
+			draining = !draining
+			put(store.TableBackend, store.BackendKey(first, e), store.Backend{Weight: 1, Draining: draining})
+		}, func(s datapath.State) bool { return backend(s).Draining == draining })
+		bench("fail", func(i int) {
+			w.Failed = map[string]bool{w.Endpoints[e].Node: i%2 == 0}
+			if i%2 == 1 {
+				w.Failed = nil
+			}
+		}, func(s datapath.State) bool {
+			return (len(s.Networks[0].Services[0].Backends) == 3) == (w.Failed == nil)
+		})
+		w.Failed = nil
+		n := endpoints
+		bench("join", func(int) {
+			w.join(n)
+			id := fmt.Sprintf("%032x", n)
+			node := w.Endpoints[id].Node
+			if _, known := s.Snapshot().Get(store.TableNode, node); !known {
+				put(store.TableNode, node, w.Nodes[node])
+			}
+			put(store.TableEndpoint, id, w.Endpoints[id])
+			put(store.TableBackend, store.BackendKey(first, id), store.Backend{Weight: 1})
+			n++
+		}, func(s datapath.State) bool { return len(s.Networks[0].Services[0].Backends) > 3 })
+	}
 }
 
 // BenchmarkAlarms is a pass over tables that hold many things they should not:

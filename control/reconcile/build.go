@@ -31,26 +31,63 @@ type Local struct {
 //
 // A network is in it when the host has an endpoint of it. Endpoints of a node
 // that has no row are not: that node left. A node that failed keeps its row,
-// so its endpoints stay.
+// so its endpoints stay; services do without them.
 func Build(t *Tables, l Local) (datapath.State, []Alarm) {
-	b := builder{
-		tables: t,
-		local:  l,
-		alarms: slices.Clone(t.Alarms),
-		byID:   make(map[string]*building),
-	}
-	b.networks()
-	b.peers()
-	b.endpoints()
-	return b.state(), b.alarms
+	var b Builder
+	return b.Build(t, l)
 }
 
+// Builder builds the States of one host, one after the other. It remembers the
+// last, so that one costs what is new in it. It is not safe for concurrent use.
+type Builder struct {
+	tables *Tables
+	local  Local
+	base   *builder
+	// services are those of each network that is present, by its ID.
+	services map[string]*balanced
+}
+
+// Build is the function Build.
+func (b *Builder) Build(t *Tables, l Local) (datapath.State, []Alarm) {
+	if b.base == nil || t.base == 0 || t.base != b.tables.base || l != b.local {
+		b.base = &builder{tables: t, local: l, byID: make(map[string]*building), byEndpoint: make(map[string]*store.Endpoint)}
+		b.base.networks()
+		b.base.peers()
+		b.base.endpoints()
+		b.base.sort()
+		b.services = nil
+	}
+	b.buildServices(t)
+	b.tables, b.local = t, l
+	return b.state(t)
+}
+
+// state puts together what was built.
+func (b *Builder) state(t *Tables) (datapath.State, []Alarm) {
+	s := datapath.State{Peers: b.base.narrow}
+	alarms := slices.Concat(t.Alarms, b.base.alarms)
+	for _, n := range b.base.present {
+		network := n.network
+		if of := b.services[n.row.ID]; of != nil {
+			network.Services = of.services()
+			alarms = append(alarms, of.alarms...)
+		}
+		s.Networks = append(s.Networks, network)
+	}
+	return s, alarms
+}
+
+// builder makes all of a State but the services.
 type builder struct {
 	tables *Tables
 	local  Local
 	alarms []Alarm
-	// byID are the networks present on this host.
-	byID map[string]*building
+	// byID are the networks that this host has an endpoint of, present those
+	// that got a port, by VNI.
+	byID    map[string]*building
+	present []*building
+	// byEndpoint are the endpoints that networks carry.
+	byEndpoint map[string]*store.Endpoint
 	// vteps are those of the other nodes, by node ID.
 	vteps map[string]netip.Addr
 	// narrow are peers whose underlay takes less than this host's, and unequal
@@ -216,6 +253,7 @@ func (b *builder) endpoints() {
 		if !b.claim(n, e) {
 			continue
 		}
+		b.byEndpoint[e.ID] = e
 		addrs := make([]netip.Addr, 0, len(e.Addrs))
 		for _, a := range e.Addrs {
 			addrs = append(addrs, a.Addr())
@@ -238,6 +276,9 @@ func (b *builder) claim(n *building, e *store.Endpoint) bool {
 	if !e.MAC.IsUnicast() {
 		return refuse("is left out: %v is not the MAC of one interface", e.MAC)
 	}
+	if e.MAC == datapath.ServiceMAC {
+		return refuse("is left out: MAC %v is that of every VIP", e.MAC)
+	}
 	if o, taken := n.macs[e.MAC]; taken {
 		return refuse("is left out: MAC %v belongs to the older endpoint %s", e.MAC, o.Name)
 	}
@@ -253,14 +294,21 @@ func (b *builder) claim(n *building, e *store.Endpoint) bool {
 	return true
 }
 
-// state collects the networks that got a port.
-func (b *builder) state() datapath.State {
-	s := datapath.State{Peers: b.narrow}
+// sort collects the networks that got a port, in the order of a State.
+func (b *builder) sort() {
+	var s datapath.State
+	byVNI := make(map[encap.VNI]*building)
 	for _, n := range b.byID {
 		if len(n.network.Ports) > 0 {
 			s.Networks = append(s.Networks, n.network)
+			byVNI[n.network.VNI] = n
 		}
 	}
+	s.Peers = b.narrow
 	s.Sort()
-	return s
+	for _, network := range s.Networks {
+		n := byVNI[network.VNI]
+		n.network = network
+		b.present = append(b.present, n)
+	}
 }

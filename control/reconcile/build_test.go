@@ -31,6 +31,16 @@ func render(s datapath.State, alarms []Alarm) string {
 		for _, r := range n.Remotes {
 			fmt.Fprintf(&b, "  remote %v %v via %v\n", r.MAC, r.Addrs, r.VTEP)
 		}
+		for _, v := range n.Services {
+			fmt.Fprintf(&b, "  service %s %v ports %v affinity %v table %d\n", v.Name, v.VIPs, v.Ports, v.Affinity, v.TableSize)
+			for _, k := range v.Backends {
+				fmt.Fprintf(&b, "    backend %s %v %v weight %d", k.ID, k.MAC, k.Addrs, k.Weight)
+				if k.Draining {
+					b.WriteString(" draining")
+				}
+				b.WriteString("\n")
+			}
+		}
 	}
 	for _, p := range s.Peers {
 		fmt.Fprintf(&b, "peer %v mtu %d\n", p.VTEP, p.MTU)
@@ -56,6 +66,8 @@ func newWorld() *world {
 		Nodes:     make(map[string]store.Node),
 		Networks:  make(map[string]store.Network),
 		Endpoints: make(map[string]store.Endpoint),
+		Services:  make(map[string]*Service),
+		Failed:    make(map[string]bool),
 	}}
 }
 

@@ -45,12 +45,15 @@ type Options struct {
 // goroutine; the other methods may be called from any.
 type Reconciler struct {
 	opts Options
+	// again has a value after Again.
+	again chan struct{}
 
 	// What the last pass built, and of which tables: a repair applies it
 	// again. Only pass looks at them.
-	tables *Tables
-	state  datapath.State
-	alarms []Alarm
+	builder Builder
+	tables  *Tables
+	state   datapath.State
+	alarms  []Alarm
 
 	mu     sync.Mutex
 	status Status
@@ -105,7 +108,7 @@ func New(opts Options) *Reconciler {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	return &Reconciler{opts: opts, passed: make(chan struct{})}
+	return &Reconciler{opts: opts, again: make(chan struct{}, 1), passed: make(chan struct{})}
 }
 
 // Run applies the newest State at once, on every change, after every failure
@@ -119,6 +122,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.opts.Changes:
+		case <-r.again:
 		case <-timer.C:
 		}
 		wait := r.opts.Repair
@@ -132,11 +136,19 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 }
 
+// Again brings about a pass, for what changes Tables without Options.Changes.
+func (r *Reconciler) Again() {
+	select {
+	case r.again <- struct{}{}:
+	default:
+	}
+}
+
 // pass applies the newest State and reports whether all of it was.
 func (r *Reconciler) pass(ctx context.Context) bool {
 	if t := r.opts.Tables(); t != r.tables {
 		r.tables = t
-		r.state, r.alarms = Build(t, r.opts.Local)
+		r.state, r.alarms = r.builder.Build(t, r.opts.Local)
 	}
 	objects, err := split(r.opts.Datapath.Apply(ctx, r.state))
 	if ctx.Err() != nil {

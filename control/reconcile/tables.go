@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"cmp"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -20,8 +19,42 @@ type Tables struct {
 	Nodes     map[string]store.Node
 	Networks  map[string]store.Network
 	Endpoints map[string]store.Endpoint
+	// Services are those with a row, by ID, and Strays what is said of backends
+	// of those without.
+	Services map[string]*Service
+	Strays   map[string]*Service
+	// Failed are the nodes that are known not to be alive. It comes from the
+	// gossip, not from the snapshot.
+	Failed map[string]bool
 	// Alarms are the rows that could not be decoded.
 	Alarms []Alarm
+
+	// base is the version in which a node, network or endpoint last changed; 0
+	// for tables that no Reader has made.
+	base uint64
+}
+
+// Service is a service and all that is known of its backends. A change of any
+// of it makes another one, which shares what has not changed.
+type Service struct {
+	// Service is the row; nil in Strays.
+	*store.Service
+	// Backends are by endpoint ID, and so is Checked, what their health was
+	// found to be. The endpoints need not exist.
+	Backends map[string]store.Backend
+	Checked  map[string]store.Health
+}
+
+// Healthy reports whether an endpoint may serve as a backend of v, as far as
+// its health goes. What another node than its own says of it does not count.
+func (v *Service) Healthy(e store.Endpoint) bool {
+	if v.Health == nil {
+		return true
+	}
+	if h, known := v.Checked[e.ID]; known && h.Node == e.Node {
+		return h.Healthy
+	}
+	return !v.Backends[e.ID].AwaitsHealth
 }
 
 // Alarm is something that the cluster's state should not hold, and what was
@@ -30,63 +63,6 @@ type Alarm struct {
 	// Object is what it is about, for example "network blue".
 	Object string
 	Text   string
-}
-
-// Reader decodes snapshots. It remembers what it decoded, so that a snapshot
-// costs only the rows that are new in it. It is not safe for concurrent use.
-type Reader struct {
-	nodes     decoder[store.Node]
-	networks  decoder[store.Network]
-	endpoints decoder[store.Endpoint]
-}
-
-// Read decodes s.
-func (r *Reader) Read(s *store.Snapshot) *Tables {
-	t := &Tables{Version: s.Version()}
-	t.Nodes = r.nodes.read(t, s.All(store.TableNode))
-	t.Networks = r.networks.read(t, s.All(store.TableNetwork))
-	t.Endpoints = r.endpoints.read(t, s.All(store.TableEndpoint))
-	return t
-}
-
-// decoder decodes the rows of one table.
-type decoder[T any] struct {
-	known map[string]*decoded[T]
-	pass  uint64
-}
-
-type decoded[T any] struct {
-	stamp store.Stamp
-	value T
-	err   error
-	pass  uint64 // that the row was last seen in
-}
-
-func (d *decoder[T]) read(t *Tables, rows iter.Seq[store.Row]) map[string]T {
-	if d.known == nil {
-		d.known = make(map[string]*decoded[T])
-	}
-	d.pass++
-	out := make(map[string]T, len(d.known))
-	for row := range rows {
-		v := d.known[row.Key]
-		if v == nil || v.stamp != row.Stamp {
-			v = &decoded[T]{stamp: row.Stamp}
-			v.err = row.Decode(&v.value)
-			d.known[row.Key] = v
-		}
-		v.pass = d.pass
-		if v.err != nil {
-			t.Alarms = append(t.Alarms, Alarm{
-				Object: row.Table + " " + row.Key,
-				Text:   "row of node " + row.Stamp.Origin + " is ignored: " + v.err.Error(),
-			})
-			continue
-		}
-		out[row.Key] = v.value
-	}
-	maps.DeleteFunc(d.known, func(_ string, v *decoded[T]) bool { return v.pass != d.pass })
-	return out
 }
 
 // older orders objects by age: when they were created, then their IDs.

@@ -1,0 +1,226 @@
+package reconcile
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/balance"
+)
+
+// balanced are the services of one network.
+type balanced struct {
+	// slots by ascending name.
+	slots []slot
+	// alarms are about services that have none.
+	alarms []Alarm
+}
+
+// slot is a service that its network has, and what was made of it.
+type slot struct {
+	row   *Service
+	built datapath.Service
+}
+
+func (b *balanced) services() []datapath.Service {
+	out := make([]datapath.Service, 0, len(b.slots))
+	for i := range b.slots {
+		out = append(out, b.slots[i].built)
+	}
+	return out
+}
+
+// buildServices brings b.services to what t says: where no service has come,
+// gone or changed itself, only those whose backends have.
+func (b *Builder) buildServices(t *Tables) {
+	all := b.services == nil || !sameServices(t.Services, b.tables.Services)
+	if all {
+		b.placeServices(t)
+	}
+	var turned map[string]bool
+	if !all {
+		turned = difference(t.Failed, b.tables.Failed)
+	}
+	for _, of := range b.services {
+		for i := range of.slots {
+			s := &of.slots[i]
+			if now := t.Services[s.row.ID]; all || now != s.row || len(turned) > 0 && b.base.onNode(now, turned) {
+				s.row = now
+				s.built.Backends = b.base.backends(t, now)
+			}
+		}
+	}
+}
+
+// difference returns the nodes that are in one of two sets.
+func difference(x, y map[string]bool) map[string]bool {
+	out := make(map[string]bool)
+	for node := range x {
+		out[node] = x[node] != y[node]
+	}
+	for node := range y {
+		out[node] = x[node] != y[node]
+	}
+	maps.DeleteFunc(out, func(_ string, differs bool) bool { return !differs })
+	return out
+}
+
+// onNode reports whether one of the nodes has a backend of v.
+func (b *builder) onNode(v *Service, nodes map[string]bool) bool {
+	for id := range v.Backends {
+		if e := b.byEndpoint[id]; e != nil && nodes[e.Node] {
+			return true
+		}
+	}
+	return false
+}
+
+// sameServices reports whether two tables have the same services, whatever
+// their backends.
+func sameServices(x, y map[string]*Service) bool {
+	if len(x) != len(y) {
+		return false
+	}
+	for id, v := range x {
+		if o := y[id]; o == nil || o.Service != v.Service {
+			return false
+		}
+	}
+	return true
+}
+
+// placeServices gives names and VIPs to services, oldest first, so that of two
+// with one of them the oldest has it.
+func (b *Builder) placeServices(t *Tables) {
+	b.services = make(map[string]*balanced)
+	byNetwork := make(map[string][]*Service)
+	for _, v := range t.Services {
+		if n := b.base.byID[v.Network]; n != nil && len(n.network.Ports) > 0 {
+			byNetwork[v.Network] = append(byNetwork[v.Network], v)
+		}
+	}
+	for _, n := range b.base.present {
+		all := byNetwork[n.row.ID]
+		if len(all) == 0 {
+			continue
+		}
+		slices.SortFunc(all, func(x, y *Service) int { return older(x.Created, x.ID, y.Created, y.ID) })
+		b.services[n.row.ID] = n.place(all)
+	}
+}
+
+// place makes slots of a network's services, the oldest of which comes first.
+func (n *building) place(all []*Service) *balanced {
+	out := &balanced{slots: make([]slot, 0, len(all))}
+	named := make(map[string]*Service, len(all))
+	owner := make(map[netip.Addr]*Service, len(all))
+	for _, v := range all {
+		refuse := func(format string, args ...any) {
+			out.alarms = append(out.alarms, Alarm{
+				Object: "service " + v.Name + " of network " + n.row.Name, Text: "is left out: " + fmt.Sprintf(format, args...),
+			})
+		}
+		if o, taken := named[v.Name]; taken {
+			refuse("the older service %s has this name: this one is %s", o.ID, v.ID)
+			continue
+		}
+		named[v.Name] = v
+		if v.DNSRR {
+			continue
+		}
+		if err := n.checkService(v.Service, owner); err != nil {
+			refuse("%v", err)
+			continue
+		}
+		for _, a := range v.VIPs {
+			owner[a] = v
+		}
+		out.slots = append(out.slots, slot{row: v, built: datapath.Service{
+			Name: v.Name, VIPs: v.VIPs, Ports: servicePorts(v.Service), Affinity: v.Affinity, TableSize: v.TableSize,
+		}})
+	}
+	slices.SortFunc(out.slots, func(x, y slot) int { return cmp.Compare(x.row.Name, y.row.Name) })
+	return out
+}
+
+// checkService returns why a service cannot be carried.
+func (n *building) checkService(v *store.Service, owner map[netip.Addr]*Service) error {
+	if err := balance.CheckSize(v.TableSize); err != nil {
+		return err
+	}
+	if v.Affinity < 0 {
+		return fmt.Errorf("affinity %v is negative", v.Affinity)
+	}
+	for i, p := range v.Ports {
+		if p.Protocol != 6 && p.Protocol != 17 || p.Port == 0 || p.Target == 0 {
+			return fmt.Errorf("port %d to %d of protocol %d is none that a service can have", p.Port, p.Target, p.Protocol)
+		}
+		if i > 0 && cmp.Or(cmp.Compare(v.Ports[i-1].Protocol, p.Protocol), cmp.Compare(v.Ports[i-1].Port, p.Port)) >= 0 {
+			return fmt.Errorf("its ports are not in order: %d of protocol %d", p.Port, p.Protocol)
+		}
+	}
+	if len(v.VIPs) == 0 {
+		return fmt.Errorf("it has no VIP")
+	}
+	for i, a := range v.VIPs {
+		if i > 0 && (v.VIPs[0].Is6() || a.Is4() || i > 1) {
+			return fmt.Errorf("its VIPs are not one of each family, IPv4 first: %v", v.VIPs)
+		}
+		if err := n.checkVIP(a); err != nil {
+			return err
+		}
+		if o, taken := owner[a]; taken {
+			return fmt.Errorf("VIP %v belongs to the older service %s", a, o.Name)
+		}
+	}
+	return nil
+}
+
+func (n *building) checkVIP(a netip.Addr) error {
+	in := func(s store.Subnet) bool { return s.Prefix.Contains(a) }
+	if !slices.ContainsFunc(n.row.Subnets, in) {
+		return fmt.Errorf("VIP %v is in none of the network's subnets", a)
+	}
+	if slices.Contains(n.network.Gateways, a) {
+		return fmt.Errorf("VIP %v is a gateway of the network", a)
+	}
+	if e, taken := n.addrs[a]; taken {
+		return fmt.Errorf("VIP %v is the address of endpoint %s", a, e.Name)
+	}
+	return nil
+}
+
+func servicePorts(v *store.Service) []datapath.ServicePort {
+	var out []datapath.ServicePort
+	for _, p := range v.Ports {
+		out = append(out, datapath.ServicePort(p))
+	}
+	return out
+}
+
+// backends returns those of a service that are there, whose node is not known to
+// have failed, and which are not known to be unhealthy; by ascending ID.
+func (b *builder) backends(t *Tables, v *Service) []datapath.Backend {
+	if len(v.Backends) == 0 {
+		return nil
+	}
+	out := make([]datapath.Backend, 0, len(v.Backends))
+	for id, row := range v.Backends {
+		e := b.byEndpoint[id]
+		if e == nil || e.Network != v.Network || t.Failed[e.Node] || !v.Healthy(*e) {
+			continue
+		}
+		k := datapath.Backend{ID: id, MAC: e.MAC, Addrs: make([]netip.Addr, 0, len(e.Addrs)), Weight: max(row.Weight, 1), Draining: row.Draining}
+		for _, a := range e.Addrs {
+			k.Addrs = append(k.Addrs, a.Addr())
+		}
+		slices.SortFunc(k.Addrs, netip.Addr.Compare)
+		out = append(out, k)
+	}
+	slices.SortFunc(out, func(x, y datapath.Backend) int { return cmp.Compare(x.ID, y.ID) })
+	return out
+}
