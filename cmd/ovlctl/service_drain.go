@@ -41,10 +41,8 @@ noticing.`,
 				return err
 			}
 			return a.print(s, func(w io.Writer) {
-				for _, b := range s.Backends {
-					if b.Name == r.Endpoint || strings.HasPrefix(b.EndpointID, r.Endpoint) {
-						fmt.Fprintf(w, "%s of service %s: %s, flows from here: %d\n", b.Name, s.Name, b.State, b.Flows)
-					}
+				if b := backend(s, r.Endpoint); b != nil {
+					fmt.Fprintf(w, "%s of service %s: %s, flows from here: %d\n", b.Name, s.Name, b.State, b.Flows)
 				}
 			})
 		},
@@ -62,4 +60,19 @@ noticing.`,
 	a.serviceNetworkFlag(cmd, &r.Network)
 	a.outputFlag(cmd, formatTable)
 	return cmd
+}
+
+// backend returns the one that ref names; a name wins over an ID.
+func backend(s api.Service, ref string) *api.ServiceBackend {
+	var found *api.ServiceBackend
+	for i := range s.Backends {
+		b := &s.Backends[i]
+		if b.Name == ref {
+			return b
+		}
+		if strings.HasPrefix(b.EndpointID, ref) {
+			found = b
+		}
+	}
+	return found
 }
