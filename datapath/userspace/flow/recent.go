@@ -1,0 +1,70 @@
+package flow
+
+import (
+	"sync"
+	"time"
+)
+
+// recent is a bounded map that pushes out what was used longest ago.
+type recent[K comparable, V comparable] struct {
+	mu    sync.Mutex
+	most  int
+	items map[K]*item[K, V]
+	root  item[K, V] // before the first and behind the last
+}
+
+type item[K comparable, V comparable] struct {
+	key        K
+	value      V
+	seen       time.Duration
+	prev, next *item[K, V]
+}
+
+func (r *recent[K, V]) init(most int) {
+	r.most = most
+	r.items = map[K]*item[K, V]{}
+	r.root.prev, r.root.next = &r.root, &r.root
+}
+
+// get returns what was put under a key no longer than so long ago.
+func (r *recent[K, V]) get(k K, now, longest time.Duration) (v V, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.items[k]
+	if i == nil || now-i.seen > longest {
+		return v, false
+	}
+	return i.value, true
+}
+
+// put sets what is under a key. The memory of what is pushed out is used again.
+func (r *recent[K, V]) put(k K, v V, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.items[k]
+	switch {
+	case i != nil:
+		i.unlink()
+	case len(r.items) >= r.most:
+		i = r.root.next
+		i.unlink()
+		delete(r.items, i.key)
+	default:
+		i = new(item[K, V])
+	}
+	i.key, i.value, i.seen = k, v, now
+	r.items[k] = i
+	i.prev, i.next = r.root.prev, &r.root
+	i.prev.next, r.root.prev = i, i
+}
+
+func (i *item[K, V]) unlink() { i.prev.next, i.next.prev = i.next, i.prev }
+
+// each calls f for all there is, beginning with what was used longest ago.
+func (r *recent[K, V]) each(f func(k K, v V, seen time.Duration)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := r.root.next; i != &r.root; i = i.next {
+		f(i.key, i.value, i.seen)
+	}
+}
