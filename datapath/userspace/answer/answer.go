@@ -6,7 +6,8 @@
 // or UDP through Inspect6, which walks its extension headers (Walk6), looks after
 // routers, and has neighbour discovery checked (CheckNeighbour). What then asks is
 // answered by a Builder: ARPReply, Advertise. A packet that does not fit is
-// answered with TooBig4 or TooBig6.
+// answered with TooBig4 or TooBig6, one that a VIP refuses with Reset,
+// Unreachable4 or Unreachable6.
 //
 // Checks are pure functions that never allocate. They read at offsets of their
 // own: gopacket's layers take and refuse other messages than the rules do, and
@@ -37,6 +38,7 @@ type Builder struct {
 	arp   layers.ARP
 	ip4   layers.IPv4
 	ip6   layers.IPv6
+	tcp   layers.TCP
 	icmp4 layers.ICMPv4
 	icmp6 layers.ICMPv6
 	na    layers.ICMPv6NeighborAdvertisement
@@ -63,11 +65,9 @@ func (b *Builder) prepare() {
 		DstHwAddress: b.to[:], DstProtAddress: b.toIP[:4],
 	}
 	b.ip4 = layers.IPv4{
-		Version: 4, TOS: tosControl, Flags: layers.IPv4DontFragment, TTL: ttl,
-		Protocol: layers.IPProtocolICMPv4, SrcIP: b.fromIP[:4], DstIP: b.toIP[:4],
+		Version: 4, Flags: layers.IPv4DontFragment, TTL: ttl, SrcIP: b.fromIP[:4], DstIP: b.toIP[:4],
 	}
-	b.icmp4.TypeCode = layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeFragmentationNeeded)
-	b.ip6 = layers.IPv6{Version: 6, NextHeader: layers.IPProtocolICMPv6, SrcIP: b.fromIP[:], DstIP: b.toIP[:]}
+	b.ip6 = layers.IPv6{Version: 6, SrcIP: b.fromIP[:], DstIP: b.toIP[:]}
 	// It refuses only network layers that have no addresses.
 	_ = b.icmp6.SetNetworkLayerForChecksum(&b.ip6)
 	b.option[0] = layers.ICMPv6Option{Type: layers.ICMPv6OptTargetAddress, Data: b.from[:]}

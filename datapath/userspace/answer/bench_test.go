@@ -16,6 +16,7 @@ func calls() map[string]func() bool {
 	four, six := long4(mtu+1), long6(mtu+1)
 	tagged := dt.Tagged(six, 0x8100, 9)
 	extended := dt.Extend(dt.ICMP6(a6, b6), dt.Padding(protoHopByHop), dt.Padding(protoDstOpts))
+	tcp4, tcp6 := dt.TCP(a4, b4, "hello"), dt.TCP(a6, b6, "hello")
 	inspect := func(frame []byte) func() bool {
 		return func() bool { _, reason := Inspect6(frame, s); return reason == 0 }
 	}
@@ -29,6 +30,10 @@ func calls() map[string]func() bool {
 		"TooBig4":          func() bool { _, ok := b.TooBig4(four, gateway4, mtu); return ok },
 		"TooBig6":          func() bool { _, ok := b.TooBig6(six, gateway6, mtu); return ok },
 		"TooBig6Tagged":    func() bool { _, ok := b.TooBig6(tagged, gateway6, mtu); return ok },
+		"Reset4":           func() bool { _, ok := b.Reset(tcp4, 34); return ok },
+		"Reset6":           func() bool { _, ok := b.Reset(tcp6, 54); return ok },
+		"Unreachable4":     func() bool { _, ok := b.Unreachable4(four, PortUnreachable); return ok },
+		"Unreachable6":     func() bool { _, ok := b.Unreachable6(six, PortUnreachable); return ok },
 		"CheckARP":         func() bool { return CheckARP(request[14:], s) == 0 },
 		"CheckNeighbour":   func() bool { return CheckNeighbour(ask, s) == 0 },
 		"Inspect6":         inspect(ask),

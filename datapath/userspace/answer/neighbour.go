@@ -59,7 +59,7 @@ func (b *Builder) Advertise(solicitation []byte, owner encap.MAC) ([]byte, error
 		b.to, b.toIP = allNodesMAC, allNodes
 		b.na.Flags = ndOverride
 	}
-	b.ip6.HopLimit = ndHopLimit
+	b.ip6.HopLimit, b.ip6.NextHeader = ndHopLimit, layers.IPProtocolICMPv6
 	b.icmp6.TypeCode = layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)
 
 	if err := b.quote(nil); err != nil {

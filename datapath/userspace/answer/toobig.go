@@ -51,6 +51,8 @@ func (b *Builder) TooBig4(frame []byte, from netip.Addr, mtu int) ([]byte, bool)
 	if from.Is4() {
 		b.fromIP = expand4(from)
 	}
+	b.ip4.TOS, b.ip4.Protocol = tosControl, layers.IPProtocolICMPv4
+	b.icmp4.TypeCode = layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeFragmentationNeeded)
 	b.icmp4.Seq = uint16(max(mtu, leastMTU4)) // where RFC 1191 has the MTU
 
 	err := b.quote(packet[:quote4])
@@ -75,7 +77,7 @@ func (b *Builder) TooBig6(frame []byte, from netip.Addr, mtu int) ([]byte, bool)
 	if from.Is6() {
 		b.fromIP = from.As16()
 	}
-	b.ip6.HopLimit = ttl
+	b.ip6.HopLimit, b.ip6.NextHeader = ttl, layers.IPProtocolICMPv6
 	b.icmp6.TypeCode = layers.CreateICMPv6TypeCode(layers.ICMPv6TypePacketTooBig, 0)
 	var size [4]byte
 	binary.BigEndian.PutUint32(size[:], uint32(max(mtu, leastMTU6)))

@@ -35,6 +35,8 @@ type Upper struct {
 	Extended bool
 	// Fragment: it is in a fragment, be it the only one.
 	Fragment bool
+	// FragmentAt is where the header stands that says so, from the IPv6 header on.
+	FragmentAt int
 }
 
 // Walk6 goes from an IPv6 header, with which packet begins, to what it carries. It
@@ -59,7 +61,7 @@ func Walk6(packet []byte) (Upper, datapath.DropReason) {
 		u.Extended = true
 		switch u.Proto {
 		case protoFragment:
-			u.Fragment = true
+			u.Fragment, u.FragmentAt = true, u.Offset
 			if binary.BigEndian.Uint16(h[2:])&offsetBits != 0 {
 				return u, 0
 			}
