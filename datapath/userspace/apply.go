@@ -83,6 +83,7 @@ func (d *Datapath) swap(s datapath.State) error {
 			return nil
 		},
 		Peer: d.peerAt,
+		Last: d.table.Load(),
 	})
 	if d.table.Swap(t) == nil {
 		for _, r := range d.tunnel.Receivers() {

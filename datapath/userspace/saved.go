@@ -59,11 +59,13 @@ func removeSaved(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	err := os.Remove(filepath.Join(dir, savedName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	var errs []error
+	for _, name := range []string{savedName, flowsName} {
+		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // save writes the counters, whole or not at all. Packets go on without.

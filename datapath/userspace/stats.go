@@ -96,6 +96,3 @@ func (d *Datapath) countQueue(p *port, dropped uint64) {
 	p.Counters.Dropped.Add(n, 0)
 	d.counting.Drop(datapath.DropQueue, n, 0)
 }
-
-// Flows implements datapath.Datapath.
-func (d *Datapath) Flows(context.Context) ([]datapath.Flow, error) { return nil, nil }

@@ -8,7 +8,8 @@
 // (ports.go) and peers (peers.go) of a State, and a table (package forward),
 // which takes the place of the last one whole; a goroutine for each port reads
 // its TAP, one for each socket reads the tunnel (workers.go); package forward
-// decides; counters come back up (stats.go) and outlive the process (saved.go).
+// decides; counters come back up (stats.go) and outlive the process (saved.go), as
+// flows to VIPs do (flows.go).
 //
 //	endpoint ─ veth ─ tc ─ TAP ─▶ port's goroutine ──▶ forward.Out ─┬─▶ UDP, trains
 //	                        ▲                                       │
@@ -29,6 +30,7 @@ import (
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/link"
+	"github.com/ovlnet/ovl/datapath/userspace/flow"
 	"github.com/ovlnet/ovl/datapath/userspace/forward"
 	"github.com/ovlnet/ovl/datapath/userspace/udp"
 )
@@ -52,7 +54,7 @@ type Options struct {
 	Underlay string
 	// Port is the UDP port of the tunnel at every host, 4789 by RFC 7348.
 	Port uint16
-	// Dir is a folder for what has been counted; "" forgets it.
+	// Dir is a folder for what has been counted, and for flows; "" forgets them.
 	Dir string
 	// Holder keeps queues and sockets over a restart; nil: what comes while
 	// there is no process is lost.
@@ -73,6 +75,7 @@ type Datapath struct {
 
 	table    atomic.Pointer[forward.Table]
 	counting forward.Counting
+	flows    *flow.Memory
 	running  sync.WaitGroup // goroutines that read the tunnel
 
 	mu       sync.Mutex // guards what follows, and orders Apply, Stats and Close
@@ -121,6 +124,9 @@ func (d *Datapath) open() (err error) {
 		d.log.Warn("counters begin at zero", "error", err)
 	}
 	d.restoreTotals()
+	if d.flows, err = loadFlows(d.opts.Dir); err != nil {
+		d.log.Warn("flows begin anew", "error", err)
+	}
 	if d.opts.Holder != nil {
 		if d.held, err = d.opts.Holder.All(); err != nil {
 			return fmt.Errorf("descriptors of an earlier process: %w", err)
@@ -207,6 +213,7 @@ func (d *Datapath) Close() error {
 	}
 	if d.devices != nil {
 		d.save()
+		d.saveFlows()
 		errs = append(errs, d.devices.Close())
 	}
 	return errors.Join(errs...)

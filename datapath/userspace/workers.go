@@ -19,7 +19,7 @@ import (
 func (d *Datapath) readPort(p *port) {
 	defer p.reading.Done()
 	w := d.newWays()
-	out := forward.NewOut(w, &d.counting)
+	out := forward.NewOut(w, &d.counting, d.flows)
 	w.unsent = out.Unsent
 	batch := tap.NewBatch()
 	for {
@@ -38,7 +38,7 @@ func (d *Datapath) readPort(p *port) {
 func (d *Datapath) readTunnel(r *udp.Receiver) {
 	defer d.running.Done()
 	w := d.newWays()
-	in := forward.NewIn(w, &d.counting)
+	in := forward.NewIn(w, &d.counting, d.flows)
 	w.unsent = in.Unsent
 	arrivals := udp.NewArrivals(0)
 	for {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ovlnet/ovl/datapath"
 	dt "github.com/ovlnet/ovl/datapath/datapathtest"
+	"github.com/ovlnet/ovl/datapath/userspace/flow"
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -26,6 +27,7 @@ type bed struct {
 	a, b     *Port
 	peer     *Peer
 	counting Counting
+	flows    *flow.Memory
 	ways     *fakeWays
 	out      *Out
 	in       *In
@@ -57,8 +59,8 @@ func newBed(t testing.TB) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.table = table
-	b.out, b.in = NewOut(b.ways, &b.counting), NewIn(b.ways, &b.counting)
+	b.table, b.flows = table, flow.New(flow.Options{})
+	b.out, b.in = NewOut(b.ways, &b.counting, b.flows), NewIn(b.ways, &b.counting, b.flows)
 	b.ways.keep = true
 	return b
 }

@@ -13,6 +13,8 @@ const (
 	vlanLen = 4
 	ipv6Len = 40
 
+	srcMACAt = 6
+
 	protoICMPv6 = 58
 	ndTargetAt  = ethLen + ipv6Len + 8 // RFC 4861 section 4.3
 )

@@ -3,9 +3,11 @@ package forward
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/answer"
+	"github.com/ovlnet/ovl/datapath/userspace/flow"
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
 	"github.com/ovlnet/ovl/datapath/userspace/packet"
 	"github.com/ovlnet/ovl/encap"
@@ -15,6 +17,7 @@ import (
 type In struct {
 	ways     Ways
 	counting *Counting
+	flows    *flow.Memory
 	parser   packet.Parser
 	builder  answer.Builder
 
@@ -32,11 +35,14 @@ type In struct {
 	// datagram is how long the datagrams are that it holds uncut, without their
 	// headers; 0 if it is not known to hold such.
 	datagram int
+	// now is when it came, if timed.
+	now   time.Duration
+	timed bool
 }
 
-// NewIn returns an In that counts together with others.
-func NewIn(w Ways, c *Counting) *In {
-	return &In{ways: w, counting: c, run: offload.Run{UDP: true}}
+// NewIn returns an In that counts and remembers flows together with others.
+func NewIn(w Ways, c *Counting, flows *flow.Memory) *In {
+	return &In{ways: w, counting: c, flows: flows, run: offload.Run{UDP: true}}
 }
 
 // Packets takes the payload of one or more UDP packets from a host: each but the
@@ -63,6 +69,15 @@ func (in *In) Packets(t *Table, from netip.Addr, outer encap.ECN, data []byte, s
 func (in *In) Flush() {
 	in.flush()
 	in.ways.Flush()
+	in.timed = false
+}
+
+// time is when the packets came that are flushed together.
+func (in *In) time() time.Duration {
+	if !in.timed {
+		in.now, in.timed = in.flows.Now(), true
+	}
+	return in.now
 }
 
 // uncut says whether what the kernel takes for several packets of a size is one:
@@ -132,6 +147,10 @@ func (in *In) decide(from netip.Addr, outer encap.ECN, payload []byte) datapath.
 	}
 	if reason := in.decapECN(f.Data, outer); reason != 0 {
 		return reason
+	}
+	if sender.backend && to != nil && to.port != nil && in.head.IP() {
+		a := arrival{network: n, frame: f.Data, now: in.time(), tunnelled: true, packets: in.packets, bytes: in.bytes}
+		a.fromVIP(in.flows)
 	}
 	many := in.datagram > 0 || len(f.Data)-tagLen(in.head.Tagged) > n.mtu+ethLen
 	switch {

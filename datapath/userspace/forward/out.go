@@ -2,9 +2,11 @@ package forward
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/answer"
+	"github.com/ovlnet/ovl/datapath/userspace/flow"
 	"github.com/ovlnet/ovl/datapath/userspace/offload"
 	"github.com/ovlnet/ovl/datapath/userspace/packet"
 	"github.com/ovlnet/ovl/encap"
@@ -14,6 +16,7 @@ import (
 type Out struct {
 	ways     Ways
 	counting *Counting
+	flows    *flow.Memory
 	parser   packet.Parser
 	builder  answer.Builder
 	cutter   offload.Cutter
@@ -25,18 +28,21 @@ type Out struct {
 	local          local
 	head           *packet.Packet
 	packets, bytes uint64
+	// now is when it came, if timed.
+	now   time.Duration
+	timed bool
 }
 
-// NewOut returns an Out that counts together with others.
-func NewOut(w Ways, c *Counting) *Out {
-	return &Out{ways: w, counting: c}
+// NewOut returns an Out that counts and remembers flows together with others.
+func NewOut(w Ways, c *Counting, flows *flow.Memory) *Out {
+	return &Out{ways: w, counting: c, flows: flows}
 }
 
 // Frames takes frames that an endpoint has sent. When it returns, nothing of
 // them is in use any more.
 func (o *Out) Frames(t *Table, from *Port, frames []offload.Frame) {
 	var present bool
-	o.from = from
+	o.from, o.timed = from, false
 	o.local, present = t.ports[from]
 	for i := range frames {
 		f := frames[i]
@@ -103,6 +109,9 @@ func (o *Out) ipv4(f offload.Frame) datapath.DropReason {
 	if o.head.Group() {
 		return o.flood(f)
 	}
+	if o.head.Dst == datapath.ServiceMAC {
+		return o.service(f, least4)
+	}
 	return o.forward(f, o.destination(f.Data, addr4(o.head.DstAddr)), least4)
 }
 
@@ -126,6 +135,9 @@ func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
 	}
 	if o.head.Group() {
 		return o.flood(f)
+	}
+	if o.head.Dst == datapath.ServiceMAC {
+		return o.service(f, least6)
 	}
 	return o.forward(f, o.destination(f.Data, addr6(o.head.DstAddr)), least6)
 }
@@ -152,10 +164,25 @@ func (o *Out) forward(f offload.Frame, to *endpoint, least int) datapath.DropRea
 		return datapath.DropUnknownDestination
 	}
 	if to.port != nil {
+		if o.local.end.backend {
+			a := arrival{
+				network: o.local.network, frame: f.Data, now: o.time(), header: f.Header, packets: o.packets, bytes: o.bytes,
+			}
+			a.fromVIP(o.flows)
+		}
 		return o.deliver(to.port, f)
 	}
+	if reason := o.fits(f, to.peer, least); reason != 0 {
+		return reason
+	}
+	return o.send(to.peer, f, o.head.ECN())
+}
+
+// fits wants a packet to fit the way to a peer, and tells its sender if it does
+// not.
+func (o *Out) fits(f offload.Frame, to *Peer, least int) datapath.DropReason {
 	n := o.local.network
-	mtu, err := innerMTU(to.peer, n.mtu, 0)
+	mtu, err := innerMTU(to, n.mtu, 0)
 	if err != nil {
 		return datapath.DropNoRoute
 	}
@@ -165,7 +192,7 @@ func (o *Out) forward(f offload.Frame, to *endpoint, least int) datapath.DropRea
 	if length := offload.SegmentLen(f); length > mtu && (length > n.mtu || length > least) {
 		return o.tooBig(f, n, mtu)
 	}
-	return o.send(to.peer, f, o.head.ECN())
+	return 0
 }
 
 // other sends a frame that is not IP, or is behind a tag, to where it belongs. A
@@ -285,6 +312,9 @@ func (o *Out) arp(f offload.Frame) datapath.DropReason {
 		return o.other(f)
 	}
 	owner := o.local.network.owners[addr4(o.head.DstAddr)]
+	if owner == nil && o.local.network.isVIP(addr4(o.head.DstAddr)) {
+		return o.answered(o.builder.ARPReply(f.Data, datapath.ServiceMAC))
+	}
 	if owner == nil {
 		return datapath.DropUnknownNeighbour
 	}
@@ -299,6 +329,9 @@ func (o *Out) arp(f offload.Frame) datapath.DropReason {
 // which an endpoint looks for duplicates, nobody answers.
 func (o *Out) solicitation(frame []byte) datapath.DropReason {
 	owner := o.local.network.owner6(ndTarget(frame))
+	if owner == nil && o.local.network.isVIP(ndTarget(frame)) {
+		return o.answered(o.builder.Advertise(frame, datapath.ServiceMAC))
+	}
 	if owner == nil {
 		return datapath.DropUnknownNeighbour
 	}

@@ -35,6 +35,8 @@ type network struct {
 	vxlan  [encap.HeaderLen]byte
 	ends   map[encap.MAC]*endpoint
 	owners map[netip.Addr]*endpoint
+	// vips are the services' addresses, IPv4 as ::ffff:a.b.c.d.
+	vips map[[16]byte]*vip
 	// members are the hosts that have the network, by their VTEP.
 	members map[netip.Addr]*Peer
 	// ports and hosts get a copy of each frame to a group; so many did not
@@ -50,6 +52,8 @@ type endpoint struct {
 	addrs []netip.Addr
 	port  *Port
 	peer  *Peer
+	// backend: a service leads to it.
+	backend bool
 }
 
 // MAC implements answer.Sender.
@@ -90,6 +94,9 @@ type Objects struct {
 	Port func(device string) *Port
 	// Peer returns the host at a VTEP.
 	Peer func(vtep netip.Addr) (*Peer, error)
+	// Last is the table that the new one takes the place of, or nil. What has not
+	// changed of the services' tables is not made again.
+	Last *Table
 }
 
 // Build makes a Table. An object that is not there is left out and reported; the
@@ -145,6 +152,13 @@ func (t *Table) add(s *datapath.Network, o Objects) (errs []error) {
 		n.addEndpoint(e)
 		n.ports = append(n.ports, port)
 		t.ports[port] = local{n, e}
+	}
+	var last *network
+	if o.Last != nil {
+		last = o.Last.networks[s.VNI]
+	}
+	for i := range s.Services {
+		n.addService(&s.Services[i], last)
 	}
 	if err := n.limitCopies(); err != nil {
 		errs = append(errs, &datapath.ObjectError{Object: "multicast of VNI " + s.VNI.String(), Err: err})
