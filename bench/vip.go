@@ -12,11 +12,13 @@ import (
 var serviceSizes = []int{1, 1_000, 10_000}
 
 // serviceStage measures what goes through a VIP, beside what goes straight to
-// its backend, as tables of services fill.
+// its backend, as tables of services fill. A third host makes the services, and
+// all labs are alike, whatever the size.
 func serviceStage(o contender.Options) Stage {
 	return Stage{
 		Name:       "vip",
 		MTU:        1500,
+		Hosts:      3,
 		Contenders: contender.Balancing(o, serviceSizes),
 		Scenarios:  serviceScenarios,
 	}

@@ -86,3 +86,24 @@ func connect(p measure.Pair, vip netip.AddrPort) (server, client netip.AddrPort,
 	defer here.Close()
 	return here.RemoteAddr().(*net.TCPAddr).AddrPort(), there.RemoteAddr().(*net.TCPAddr).AddrPort(), nil
 }
+
+// Contenders that stand side by side share no instance.
+func TestBalancing(t *testing.T) {
+	names, numbers := map[string]bool{}, map[int]bool{}
+	for _, c := range Balancing(Options{}, []int{1, 1000}) {
+		names[c.Name()] = true
+		if o, ok := c.(*ovl); ok {
+			for _, number := range []int{o.first, o.first + 1} {
+				if numbers[number] {
+					t.Errorf("%s shares instance %d with another", c.Name(), number)
+				}
+				numbers[number] = true
+			}
+		}
+	}
+	for _, name := range []string{"ovl-vip/1", "ovl-vip/1000", "ovl-userspace-vip/1", "ovl-userspace-vip/1000", "nft-vip/1", "nft-vip/1000"} {
+		if !names[name] {
+			t.Errorf("there is no %s among %v", name, names)
+		}
+	}
+}

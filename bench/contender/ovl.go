@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ import (
 
 // ovl is the real thing: an `ovlctl up` on each of the first two hosts, a
 // network, and an attached namespace on each. Where it is to grow, a third
-// host brings remote endpoints (ovl_grown.go).
+// host brings remote endpoints (ovl_grown.go) or services (ovl_services.go).
 type ovl struct {
 	// name is "ovl" if it is empty.
 	name   string
@@ -30,18 +31,29 @@ type ovl struct {
 	// grows: it is measured with that many remotes, which may be 0.
 	grows   bool
 	remotes int
+	// services is how many there are; with none, it is not measured with them.
+	services int
 
 	logs   string
 	agents []*agent
 	spare  *linktest.Namespace
 	crowd  *crowd.Process
 	filled time.Duration
+	vip    netip.Addr
+	// backend is the name of the endpoint that services lead to.
+	backend string
 }
 
 // ovlNetwork is the network's name; each lab is a cluster of its own.
 const ovlNetwork = "bench"
 
-func (o *ovl) Name() string { return grownName(cmp.Or(o.name, "ovl"), o.grows, o.remotes) }
+func (o *ovl) Name() string {
+	name := cmp.Or(o.name, "ovl")
+	if o.services > 0 {
+		return balancedName(name, o.services)
+	}
+	return grownName(name, o.grows, o.remotes)
+}
 
 func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error) {
 	if _, err := os.Stat(o.binary); err != nil {
@@ -56,7 +68,7 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 		return measure.Pair{}, err
 	}
 	subnets := []string{"--subnet", "10.0.0.0/24", "--subnet", "fd51::/64"}
-	if o.grows {
+	if o.grows || o.services > 0 {
 		subnets = []string{"--subnet", grownSubnet.String()}
 	}
 	if _, err := o.agents[0].ctl(ctx, append([]string{"network", "create", ovlNetwork}, subnets...)...); err != nil {
@@ -74,7 +86,11 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 			return measure.Pair{}, err
 		}
 	}
-	return measure.Pair{Client: ends[0], Server: ends[1]}, nil
+	pair := measure.Pair{Client: ends[0], Server: ends[1]}
+	if o.services > 0 {
+		return pair, o.serve(ctx, lab, token, pair)
+	}
+	return pair, nil
 }
 
 // startAgents makes a cluster of the hosts and returns its token.

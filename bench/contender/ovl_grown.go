@@ -33,29 +33,9 @@ const (
 func (o *ovl) fill(ctx context.Context, lab *linktest.Lab, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, fillTime+restTime)
 	defer cancel()
-	log, err := os.Create(filepath.Join(o.logs, "crowd.log"))
+	start, err := o.startCrowd(ctx, lab, token, crowd.Options{Endpoints: o.remotes})
 	if err != nil {
 		return err
-	}
-	defer log.Close()
-	host := lab.Hosts[2]
-	o.crowd, err = crowd.Start(ctx, host, crowd.Options{
-		Addr:      host.Addr,
-		Join:      lab.Hosts[0].Addr.String(),
-		Token:     token,
-		Network:   ovlNetwork,
-		Endpoints: o.remotes,
-		Dir:       o.logs,
-	}, log)
-	if err != nil {
-		return err
-	}
-	if err := o.crowd.Await(ctx, crowd.Publishing); err != nil {
-		return errors.Join(err, lastWords(log.Name()))
-	}
-	start := time.Now()
-	if err := o.crowd.Await(ctx, crowd.Published); err != nil {
-		return errors.Join(err, lastWords(log.Name()))
 	}
 	for _, a := range o.agents {
 		// Each has the other's endpoint as well.
@@ -65,6 +45,30 @@ func (o *ovl) fill(ctx context.Context, lab *linktest.Lab, token string) error {
 	}
 	o.filled = time.Since(start)
 	return o.Rest(ctx)
+}
+
+// startCrowd lets a crowd on the third host join and publish what, and returns
+// when it has, with the time when it began to.
+func (o *ovl) startCrowd(ctx context.Context, lab *linktest.Lab, token string, what crowd.Options) (time.Time, error) {
+	log, err := os.Create(filepath.Join(o.logs, "crowd.log"))
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer log.Close()
+	host := lab.Hosts[2]
+	what.Addr, what.Join, what.Token = host.Addr, lab.Hosts[0].Addr.String(), token
+	what.Network, what.Dir = ovlNetwork, o.logs
+	if o.crowd, err = crowd.Start(ctx, host, what, log); err != nil {
+		return time.Time{}, err
+	}
+	if err := o.crowd.Await(ctx, crowd.Publishing); err != nil {
+		return time.Time{}, errors.Join(err, lastWords(log.Name()))
+	}
+	start := time.Now()
+	if err := o.crowd.Await(ctx, crowd.Published); err != nil {
+		return time.Time{}, errors.Join(err, lastWords(log.Name()))
+	}
+	return start, nil
 }
 
 // Filled implements Grown.

@@ -35,6 +35,8 @@ func Main(args []string) int {
 	flags.StringVar(&o.Join, "join", "", "`address` of a host of the cluster")
 	flags.StringVar(&o.Network, "network", "", "`name` of the network")
 	flags.IntVar(&o.Endpoints, "endpoints", 0, "how many there are")
+	flags.IntVar(&o.Services, "services", 0, "how many services there are")
+	flags.StringVar(&o.Backend, "backend", "", "`name` of the endpoint that they lead to")
 	flags.StringVar(&o.Dir, "dir", "", "`folder` for its state")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -76,7 +78,7 @@ func Start(ctx context.Context, h *linktest.Host, o Options, log *os.File) (*Pro
 	// It ends by Stop, not by ctx.
 	p := &Process{cmd: h.Command(context.WithoutCancel(ctx), self, Subcommand,
 		"-addr", o.Addr.String(), "-join", o.Join, "-network", o.Network,
-		"-endpoints", strconv.Itoa(o.Endpoints), "-dir", o.Dir)}
+		"-endpoints", strconv.Itoa(o.Endpoints), "-services", strconv.Itoa(o.Services), "-backend", o.Backend, "-dir", o.Dir)}
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
