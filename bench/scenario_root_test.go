@@ -14,12 +14,25 @@ import (
 
 func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
 
-// Every scenario gives plausible figures, here over the baseline. They are
-// not looked at for long: that they are good ones is no matter of a test.
+// Every scenario gives plausible figures, here over the baseline, and of those
+// with services over nftables.
 func TestMeasure(t *testing.T) {
 	linktest.NeedRoot(t)
-	contenders := contender.All(contender.Options{})
-	c := contenders[slices.IndexFunc(contenders, func(c contender.Contender) bool { return c.Name() == contender.Baseline })]
+	t.Run("pair", func(t *testing.T) {
+		measureAll(t, named(contender.All(contender.Options{}), contender.Baseline), pairScenarios)
+	})
+	t.Run("services", func(t *testing.T) {
+		measureAll(t, named(contender.Balancing(contender.Options{}, []int{10}), "nft-vip/10"), serviceScenarios)
+	})
+}
+
+func named(all []contender.Contender, name string) contender.Contender {
+	return all[slices.IndexFunc(all, func(c contender.Contender) bool { return c.Name() == name })]
+}
+
+// measureAll looks at a contender by all of the scenarios, but not for long:
+// that figures are good ones is no matter of a test.
+func measureAll(t *testing.T, c contender.Contender, scenarios []Scenario) {
 	lab := linktest.New(t, linktest.Options{Hosts: 2})
 	pair, err := c.Setup(t.Context(), lab)
 	if err != nil {
@@ -28,7 +41,7 @@ func TestMeasure(t *testing.T) {
 	if err := measure.WaitReachable(t.Context(), pair); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range pairScenarios {
+	for _, s := range scenarios {
 		if err := lab.SetSegmentationOffload(t.Context(), !s.NoOffload); err != nil {
 			t.Fatal(err)
 		}
