@@ -40,11 +40,19 @@ func FuzzOut(f *testing.F) {
 	add(dt.ARPRequest(hereA, there.Addr), offload.Header{})
 	add(dt.Tagged(dt.UDP4(hereA, there, "hello"), 0x8100, 5), offload.Header{})
 	add(dt.ICMP4(hereA, there, 8, 2000), offload.Header{})
+	for _, vip := range []dt.Party{vipThere, vipB, vipA, vipEmpty} {
+		large := largeTCP(hereA, vip, 5000, 1410)
+		add(large.Data, large.Header)
+		add(dt.UDP4(hereA, vip, "hello"), offload.Header{})
+		add(dt.ICMP4Echo(hereA, vip, false), offload.Header{})
+		add(dt.FragmentationNeeded(hereA, vip, 1400, dt.UDP4(vip, hereA, "hello")), offload.Header{})
+	}
 	f.Fuzz(func(t *testing.T, header, frame []byte) {
 		if len(header) < offload.HeaderLen || len(frame) < ethLen {
 			t.Skip("no device hands this over")
 		}
 		b := newBed(t)
+		b.out.Frames(b.table, b.a, []offload.Frame{{Data: dt.UDP4(hereA, vipB, "hello")}}) // a flow that may be meant
 		fr := offload.Frame{Data: frame}
 		fr.Decode(header)
 		b.out.Frames(b.table, b.a, []offload.Frame{fr})
@@ -69,8 +77,11 @@ func FuzzIn(f *testing.F) {
 	one := tunnelled(dt.TCP(there, hereA, "hello"))
 	f.Add(append(append([]byte{}, one...), one...), len(one), uint8(0))
 	f.Add(tunnelled(dt.UDP4(there, hereA, "hello")[:15]), 20, uint8(0))
+	f.Add(tunnelled(withPorts(dt.UDP4(there, hereA, "hello"), 0, 2222, 1111)), 0, uint8(0))
+	f.Add(tunnelled(dt.FragmentationNeeded(there, hereA, 1400, dt.UDP4(hereA, there, "hello"))), 0, uint8(0))
 	f.Fuzz(func(t *testing.T, data []byte, size int, ecn uint8) {
 		b := newBed(t)
+		b.out.Frames(b.table, b.a, []offload.Frame{{Data: dt.UDP4(hereA, vipThere, "hello")}}) // a flow that may be meant
 		b.in.Packets(b.table, vtep, encap.ECN(ecn&3), data, size)
 		b.in.Flush()
 		if err := dt.CheckBalance(b.stats()); err != nil {
