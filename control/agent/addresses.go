@@ -30,10 +30,11 @@ const (
 // second, come what may.
 const addressTime = 700 * time.Millisecond
 
-// takeRequest asks for the addresses of an endpoint to be.
+// takeRequest asks for the addresses of an endpoint to be, or of a service.
 type takeRequest struct {
 	Network string `json:"network"`
-	// Endpoint and Node are IDs; Name is the endpoint's, for messages.
+	// Endpoint and Node are IDs, those of a service its own and of the node that
+	// creates it; Name is for messages.
 	Endpoint string       `json:"endpoint"`
 	Name     string       `json:"name"`
 	Node     string       `json:"node"`
@@ -76,16 +77,16 @@ func handler[Req, Res any](f func(context.Context, Req) (Res, error)) cluster.Ha
 	}
 }
 
-// takeAddresses gets addresses for an endpoint: the wanted ones, and one of
-// each family that the network has and none is wanted of. They are on the
-// authority's disk when it returns.
-func (a *Agent) takeAddresses(ctx context.Context, n store.Network, e store.Endpoint, wanted []netip.Addr) ([]netip.Prefix, error) {
+// takeAddresses gets addresses for an endpoint or service of this node's: the
+// wanted ones, and one of each family that the network has and none is wanted
+// of. They are on the authority's disk when it returns.
+func (a *Agent) takeAddresses(ctx context.Context, n store.Network, id, name string, wanted []netip.Addr) ([]netip.Prefix, error) {
 	var answer takeAnswer
-	err := a.askAuthority(ctx, n, callTake, takeRequest{Network: n.ID, Endpoint: e.ID, Name: e.Name, Node: e.Node, Wanted: wanted}, &answer)
+	err := a.askAuthority(ctx, n, callTake, takeRequest{Network: n.ID, Endpoint: id, Name: name, Node: a.self.ID, Wanted: wanted}, &answer)
 	return answer.Addrs, err
 }
 
-// releaseAddresses gives an endpoint's addresses back.
+// releaseAddresses gives an endpoint's or service's addresses back.
 func (a *Agent) releaseAddresses(ctx context.Context, n store.Network, endpoint string) error {
 	return a.askAuthority(ctx, n, callFree, freeRequest{Network: n.ID, Endpoint: endpoint}, &freeAnswer{})
 }

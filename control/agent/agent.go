@@ -55,9 +55,10 @@ type Hooks struct {
 	// afterStep is called between the steps of a change, for tests that cut
 	// it off there.
 	afterStep func(step string)
-	// interval is that of anti-entropy and of upkeep, and leaseGrace how long
-	// a lease may be without an endpoint: shorter in tests.
-	interval, leaseGrace time.Duration
+	// interval is that of anti-entropy and of upkeep, leaseGrace how long a
+	// lease may be without an endpoint, and meetTime how long nodes may be
+	// silent after the start: shorter in tests.
+	interval, leaseGrace, meetTime time.Duration
 }
 
 // Ready is what there is to tell the operator when the agent is up.
@@ -94,9 +95,11 @@ type Agent struct {
 	cluster    *cluster.Cluster
 	claims     claims
 	gate       gate
+	// loose is since when rows of services lead nowhere; upkeep has it.
+	loose map[store.RowName]time.Time
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
-	// hadRow holds the endpoints whose rows were there at the last review of
+	// hadRow holds the endpoints and services whose rows were there at the last review of
 	// leases, or at the start. The holder of reviewing has it.
 	hadRow map[string]bool
 	// granting is held for reading while an address is handed out, and for

@@ -73,6 +73,8 @@ type attachment struct {
 	network store.Network
 	// row is the endpoint as far as it is known.
 	row store.Endpoint
+	// services are the IDs of those that it becomes a backend of.
+	services []string
 	// leasedUntil is when the row has to be written: an authority that still
 	// has none after leaseGrace gives the addresses to somebody else.
 	leasedUntil time.Time
@@ -88,7 +90,7 @@ func (at *attachment) takeAddresses(ctx context.Context) error {
 	// A lease whose answer was lost is freed by its authority: it never gets
 	// a row.
 	at.leasedUntil = time.Now().Add(leaseGrace / 2)
-	addrs, err := at.agent.takeAddresses(ctx, at.network, at.row, at.wanted)
+	addrs, err := at.agent.takeAddresses(ctx, at.network, at.row.ID, at.row.Name, at.wanted)
 	if err != nil {
 		return err
 	}
@@ -126,7 +128,19 @@ func (at *attachment) writeRow(context.Context) error {
 		if err := at.checkUnique(t); err != nil {
 			return err
 		}
-		return tx.Put(store.TableEndpoint, at.row.ID, at.row)
+		if err := tx.Put(store.TableEndpoint, at.row.ID, at.row); err != nil {
+			return err
+		}
+		for _, id := range at.services {
+			v, ok := t.Services[id]
+			if !ok {
+				return api.Errorf(api.CodeNotFound, "service %s of network %s was removed meanwhile", id, at.network.Name)
+			}
+			if err := tx.Put(store.TableBackend, store.BackendKey(id, at.row.ID), newBackend(v, at.row)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return err

@@ -41,6 +41,12 @@ func networkObject(t *reconcile.Tables, n store.Network) api.Network {
 			Subnet: s.Prefix, Gateway: s.Gateway, IPRange: s.Range, AuxiliaryAddresses: s.Aux,
 		})
 	}
+	for _, v := range t.ServicesOf(n.ID) {
+		if _, taken := out.Services[v.Name]; taken {
+			continue // an older one has the name
+		}
+		out.Services[v.Name] = api.NetworkService{VIPs: orNone(v.VIPs), Ports: apiPorts(v), Backends: len(backendsOf(t, v))}
+	}
 	hosts := make(map[string]bool)
 	for _, e := range t.EndpointsByAge(n.ID) {
 		c := api.Container{Name: e.Name, EndpointID: e.ID, MacAddress: e.MAC, Node: nodeName(t, e.Node)}

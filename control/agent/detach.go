@@ -79,7 +79,7 @@ func (a *Agent) dropEndpoints(ctx context.Context, endpoints ...store.Endpoint) 
 }
 
 // deleteEndpoints deletes, of the rows of endpoints, those that are still
-// there, in one change.
+// there, in one change, and all that is said of these as backends.
 func (a *Agent) deleteEndpoints(endpoints []store.Endpoint) (deleted []store.Endpoint, rows []store.Row, err error) {
 	rows, err = a.store.Update(func(tx *store.Tx) error {
 		for _, e := range endpoints {
@@ -91,7 +91,7 @@ func (a *Agent) deleteEndpoints(endpoints []store.Endpoint) (deleted []store.End
 			}
 			deleted = append(deleted, e)
 		}
-		return nil
+		return deleteBackends(tx, a.tables(), deleted)
 	})
 	if err != nil {
 		return nil, nil, err

@@ -55,9 +55,13 @@ func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport,
 }
 
 // withdrawSelf deletes this node's rows, its endpoints' first (see
-// store.Tx.Delete), and waits for its own datapath.
+// store.Tx.Delete) and what is said of these as backends, and waits for its own
+// datapath.
 func (a *Agent) withdrawSelf(ctx context.Context) error {
 	_, version, err := a.update(func(tx *store.Tx) error {
+		if err := deleteBackends(tx, a.tables(), a.ownEndpoints()); err != nil {
+			return err
+		}
 		return tx.Delete(store.TableNode, a.self.ID)
 	})
 	if err != nil {

@@ -29,6 +29,8 @@ type lab struct {
 	nodes []*node
 	// leaseGrace is that of agents started from now on, short by default.
 	leaseGrace time.Duration
+	// meetTime likewise, that of production by default.
+	meetTime time.Duration
 }
 
 // node is a machine of the lab, and the agent that runs on it, if any.
@@ -117,6 +119,7 @@ func (n *node) hooks() Hooks {
 		Logger:     log,
 		interval:   100 * time.Millisecond,
 		leaseGrace: cmp.Or(n.lab.leaseGrace, 300*time.Millisecond),
+		meetTime:   n.lab.meetTime,
 	}
 }
 

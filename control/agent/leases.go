@@ -35,8 +35,8 @@ func (a *Agent) serveTake(_ context.Context, r takeRequest) (takeAnswer, error) 
 	return takeAnswer{Addrs: addrs}, addressError(a.tables(), n, err)
 }
 
-// addressesInUse are those that other endpoints of a network have by their
-// rows. An authority whose leases came from one that left, or whose disk was
+// addressesInUse are those that other endpoints and services of a network have
+// by their rows. An authority whose leases came from one that left, or whose disk was
 // put back, may find there what its leases do not say.
 func addressesInUse(t *reconcile.Tables, network, except string) map[netip.Addr]ipam.Holder {
 	out := make(map[netip.Addr]ipam.Holder)
@@ -46,6 +46,14 @@ func addressesInUse(t *reconcile.Tables, network, except string) map[netip.Addr]
 		}
 		for _, p := range e.Addrs {
 			out[p.Addr()] = ipam.Holder{Endpoint: id, Name: e.Name, Node: e.Node}
+		}
+	}
+	for id, v := range t.Services {
+		if v.Network != network || id == except {
+			continue
+		}
+		for _, a := range v.VIPs {
+			out[a] = ipam.Holder{Endpoint: id, Name: v.Name}
 		}
 	}
 	return out
@@ -61,6 +69,9 @@ func addressError(t *reconcile.Tables, n store.Network, err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &taken) && t.Services[taken.Endpoint] != nil:
+		return api.Errorf(api.CodeTaken, "network %s: %w: it is the VIP %v of service %s",
+			n.Name, ipam.ErrTaken, taken.Addr, t.Services[taken.Endpoint].Name)
 	case errors.As(err, &taken):
 		return api.Errorf(api.CodeTaken, "network %s: %w: endpoint %s on node %s has %v",
 			n.Name, ipam.ErrTaken, cmp.Or(taken.Name, taken.Endpoint), nodeName(t, taken.Node), taken.Addr)
@@ -227,7 +238,7 @@ func (a *Agent) serveTakeOver(ctx context.Context, r takeOverRequest) (takeOverA
 // is under way, or its row is.
 const leaseGrace = 30 * time.Second
 
-// reviewLeases frees the leases of endpoints that do not exist, and forgets
+// reviewLeases frees the leases of endpoints and services that do not exist, and forgets
 // those of networks that this node is not the authority of any more. A row that
 // was here and is not any more was deleted, by its own node. One that never was
 // here may be that of an attach under way: its lease has the grace, and stays as
@@ -252,7 +263,7 @@ func (a *Agent) reviewLeases() error {
 		}
 		keep := make(map[string]bool)
 		for _, l := range a.addresses.Leases(id) {
-			_, exists := t.Endpoints[l.Endpoint]
+			exists := hasRow(t, l.Endpoint)
 			if !exists && before[l.Endpoint] {
 				errs = append(errs, a.addresses.Release(id, l.Endpoint))
 				continue
@@ -268,10 +279,16 @@ func (a *Agent) reviewLeases() error {
 		freed, err := a.addresses.Reconcile(id, live, cmp.Or(a.hooks.leaseGrace, leaseGrace))
 		errs = append(errs, err)
 		for _, endpoint := range freed {
-			a.log.Info("lease freed, its endpoint does not exist", "network", n.Name, "endpoint", endpoint)
+			a.log.Info("lease freed, who had it does not exist", "network", n.Name, "endpoint", endpoint)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// hasRow reports whether an endpoint or service with this ID exists.
+func hasRow(t *reconcile.Tables, id string) bool {
+	_, endpoint := t.Endpoints[id]
+	return endpoint || t.Services[id] != nil
 }
 
 // heard returns whether this node knows all the rows of a node: it is this

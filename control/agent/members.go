@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ovlnet/ovl/control/cluster"
+	"github.com/ovlnet/ovl/control/cluster/member"
 	"github.com/ovlnet/ovl/control/cluster/rpc"
 	"github.com/ovlnet/ovl/control/store"
 )
@@ -15,6 +16,10 @@ const (
 	upkeepInterval = time.Second
 	// joinTime bounds the first join.
 	joinTime = 10 * time.Second
+	// meetTime is how long after its start a host takes nodes for alive that it
+	// has not heard of yet: it finds them again, or they have failed while it
+	// was away.
+	meetTime = 10 * time.Second
 )
 
 // openCluster makes this node a member. A first join has to reach a host of
@@ -29,6 +34,7 @@ func (a *Agent) openCluster(ctx context.Context, m admission) error {
 		GossipPort: a.cfg.GossipPort,
 		SyncPort:   a.cfg.SyncPort,
 		Applied:    a.applied,
+		OnMembers:  a.membersChanged,
 		OnDisowned: a.disown,
 		Handlers:   a.handlers(),
 		Interval:   a.hooks.interval,
@@ -38,6 +44,9 @@ func (a *Agent) openCluster(ctx context.Context, m admission) error {
 	if err != nil {
 		return err
 	}
+	a.view.listen(a.failedNodes)
+	a.membersChanged()
+	a.goDo(a.waitForNodes)
 	// Taking over tells the peers, so there has to be a cluster first.
 	a.cluster.Handle(callTakeOver, handler(a.serveTakeOver))
 	if m.joins {
@@ -54,6 +63,40 @@ func (a *Agent) openCluster(ctx context.Context, m admission) error {
 		})
 	}
 	return nil
+}
+
+// membersChanged brings what the gossip says of nodes into the datapath.
+func (a *Agent) membersChanged() {
+	a.view.membersChanged()
+	a.reconciler.Again()
+}
+
+// failedNodes returns those of nodes that are known not to be alive.
+func (a *Agent) failedNodes(nodes map[string]store.Node) map[string]bool {
+	statuses := a.cluster.Statuses()
+	waited := time.Since(a.started) > a.meetTime()
+	failed := make(map[string]bool)
+	for id := range nodes {
+		status, met := statuses[id]
+		if id != a.self.ID && (met && status != member.Alive || !met && waited) {
+			failed[id] = true
+		}
+	}
+	return failed
+}
+
+func (a *Agent) meetTime() time.Duration { return cmp.Or(a.hooks.meetTime, meetTime) }
+
+// waitForNodes looks at the members again when those have failed that were not
+// heard of.
+func (a *Agent) waitForNodes() {
+	timer := time.NewTimer(time.Until(a.started.Add(a.meetTime())) + time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-a.ctx.Done():
+	case <-timer.C:
+		a.membersChanged()
+	}
 }
 
 // disown ends Run.
@@ -84,9 +127,20 @@ func (a *Agent) spread(ctx context.Context, rows []store.Row) {
 	}
 }
 
+// settle waits until this host's datapath carries what is in the store now, and
+// then spreads rows.
+func (a *Agent) settle(ctx context.Context, rows []store.Row) {
+	wait, cancel := context.WithTimeout(ctx, applyTime)
+	defer cancel()
+	if err := a.applied(wait); err != nil {
+		a.log.Warn("the datapath does not follow yet", "err", err)
+	}
+	a.spread(ctx, rows)
+}
+
 // upkeep repairs what changes of the tables leave to do for this node as an
 // authority: VNIs that two networks have, at once, and now and then leases
-// without an endpoint.
+// without an endpoint, and rows of services that lead nowhere.
 func (a *Agent) upkeep(ctx context.Context) {
 	changes, unsubscribe := a.store.Subscribe()
 	defer unsubscribe()
@@ -103,6 +157,9 @@ func (a *Agent) upkeep(ctx context.Context) {
 		case <-tick.C:
 			if err := a.reviewLeases(); err != nil {
 				a.log.Error("leases not reviewed", "err", err)
+			}
+			if err := a.reviewServices(ctx); err != nil {
+				a.log.Error("services not reviewed", "err", err)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/ovlnet/ovl/control/api"
+	"github.com/ovlnet/ovl/control/reconcile"
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/encap"
 )
@@ -123,7 +124,8 @@ func (a *Agent) checkRoute(p netip.Prefix) error {
 	return nil
 }
 
-// NetworkRemove removes a network that has no endpoints, on any host. Its
+// NetworkRemove removes a network that has no endpoints and services, on any
+// host. Its
 // leases are dropped by its authority when that sees the row gone.
 func (a *Agent) NetworkRemove(ctx context.Context, ref string) error {
 	done, err := a.gate.enter()
@@ -146,6 +148,9 @@ func (a *Agent) NetworkRemove(ctx context.Context, ref string) error {
 			return api.Errorf(api.CodeInUse, "network %s has %d endpoints, one of them %s on node %s: detach them first",
 				n.Name, len(es), es[0].Name, nodeName(t, es[0].Node))
 		}
+		if vs := t.ServicesOf(n.ID); len(vs) > 0 {
+			return api.Errorf(api.CodeInUse, "network %s has %s: remove what it has first", n.Name, countServices(vs))
+		}
 		return tx.Delete(store.TableNetwork, n.ID)
 	})
 	if err != nil {
@@ -154,6 +159,14 @@ func (a *Agent) NetworkRemove(ctx context.Context, ref string) error {
 	a.spread(ctx, rows)
 	a.log.Info("network removed", "network", n.Name, "vni", n.VNI, "id", n.ID)
 	return nil
+}
+
+// countServices says how many there are, and names one.
+func countServices(vs []*reconcile.Service) string {
+	if len(vs) == 1 {
+		return "a service, " + vs[0].Name
+	}
+	return fmt.Sprintf("%d services, one of them %s", len(vs), vs[0].Name)
 }
 
 // NetworkList returns every network of the cluster.

@@ -35,6 +35,9 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 	for id := range a.tables().Endpoints {
 		a.hadRow[id] = true
 	}
+	for id := range a.tables().Services {
+		a.hadRow[id] = true
+	}
 	admission, err := admit(a.store, a.cfg)
 	if err != nil {
 		return false, err

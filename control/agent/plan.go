@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ovlnet/ovl/control/api"
@@ -25,7 +26,19 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.MAC == datapath.ServiceMAC {
+		return nil, api.Errorf(api.CodeTaken, "MAC %v is that of every VIP", r.MAC)
+	}
 	at := &attachment{agent: a, wanted: r.IPs, network: n}
+	for _, ref := range r.Services {
+		v, err := findService(t, n.ID, ref)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(at.services, v.ID) {
+			at.services = append(at.services, v.ID)
+		}
+	}
 	id := newID()
 	at.row = store.Endpoint{
 		ID:      id,

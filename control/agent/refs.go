@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -69,6 +70,50 @@ func findEndpoint(t *reconcile.Tables, network, ref string) (store.Endpoint, err
 			ref, networkName(t, found[0].Network), networkName(t, found[1].Network))
 	}
 	return store.Endpoint{}, api.Errorf(api.CodeAmbiguous, "%q fits the IDs of endpoints %s and %s", ref, found[0].Name, found[1].Name)
+}
+
+// findService returns the service that ref names in the network with that ID, or
+// in all networks when it is "". A name that exists on several networks is
+// ambiguous.
+func findService(t *reconcile.Tables, network, ref string) (*reconcile.Service, error) {
+	if ref == "" {
+		return nil, api.Errorf(api.CodeInvalid, "no service was named")
+	}
+	var byName, byID []*reconcile.Service
+	for _, v := range t.Services {
+		switch {
+		case network != "" && v.Network != network:
+		case v.Name == ref:
+			// Of two with one name in one network the older has it.
+			i := slices.IndexFunc(byName, func(o *reconcile.Service) bool { return o.Network == v.Network })
+			if i < 0 {
+				byName = append(byName, v)
+			} else if v.OlderThan(byName[i]) {
+				byName[i] = v
+			}
+		case fitsID(v.ID, ref):
+			byID = append(byID, v)
+		}
+	}
+	found := byName
+	if len(found) == 0 {
+		found = byID
+	}
+	slices.SortFunc(found, func(a, b *reconcile.Service) int {
+		return cmp.Or(cmp.Compare(networkName(t, a.Network), networkName(t, b.Network)), cmp.Compare(a.Name, b.Name))
+	})
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) == 0 && network != "":
+		return nil, api.Errorf(api.CodeNotFound, "service %q does not exist on network %s", ref, networkName(t, network))
+	case len(found) == 0:
+		return nil, api.Errorf(api.CodeNotFound, "service %q does not exist", ref)
+	case len(byName) > 1:
+		return nil, api.Errorf(api.CodeAmbiguous, "service %q exists on networks %s and %s: say which with --network",
+			ref, networkName(t, found[0].Network), networkName(t, found[1].Network))
+	}
+	return nil, api.Errorf(api.CodeAmbiguous, "%q fits the IDs of services %s and %s", ref, found[0].Name, found[1].Name)
 }
 
 // fitsID reports whether ref is id or enough of its beginning.

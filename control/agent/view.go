@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -9,23 +10,50 @@ import (
 	"github.com/ovlnet/ovl/control/store"
 )
 
-// view keeps the newest snapshot decoded for all who read it.
+// view keeps the newest snapshot decoded for all who read it, together with
+// which nodes the gossip says have failed.
 type view struct {
 	store *store.Store
 
 	mu     sync.Mutex
 	reader reconcile.Reader
 	last   *reconcile.Tables
+	// failed says which of nodes are known not to be alive; nil while there is
+	// no gossip. stale: it may say something else than it did last.
+	failed func(nodes map[string]store.Node) map[string]bool
+	stale  bool
 }
 
 func (v *view) tables() *reconcile.Tables {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.store.Snapshot()
-	if v.last == nil || v.last.Version != s.Version() {
-		v.last = v.reader.Read(s)
+	if v.last != nil && v.last.Version == s.Version() && !v.stale {
+		return v.last
+	}
+	next := *v.reader.Read(s)
+	if v.failed != nil {
+		next.Failed = v.failed(next.Nodes)
+	}
+	v.stale = false
+	if v.last == nil || v.last.Version != next.Version || !maps.Equal(v.last.Failed, next.Failed) {
+		v.last = &next
 	}
 	return v.last
+}
+
+// listen begins to ask for the nodes that have failed.
+func (v *view) listen(failed func(map[string]store.Node) map[string]bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.failed, v.stale = failed, true
+}
+
+// membersChanged says that other nodes may have failed than before.
+func (v *view) membersChanged() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stale = true
 }
 
 // tables returns what the store holds now. Inside update nobody else changes

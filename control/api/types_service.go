@@ -207,7 +207,7 @@ type ServiceBackend struct {
 	// for its first family.
 	Share float64
 	// Flows counts those of clients on this host, and Sent and Received what
-	// they have carried.
+	// they have carried. Only ServiceInspect counts them.
 	Flows    int
 	Sent     Traffic
 	Received Traffic

@@ -42,6 +42,9 @@ type Options struct {
 	// Applied returns when the datapath carries everything that was in the
 	// store at the time of the call, or with ctx. Default: at once.
 	Applied func(ctx context.Context) error
+	// OnMembers is told, one call at a time, that Statuses may be others than
+	// before. It must not block. Default: nobody is.
+	OnMembers func()
 	// OnConflict is told of each new Conflict, one call at a time. It must
 	// not block. Default: conflicts are only logged and listed.
 	OnConflict func(Conflict)
@@ -64,6 +67,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Applied == nil {
 		o.Applied = func(context.Context) error { return nil }
+	}
+	if o.OnMembers == nil {
+		o.OnMembers = func() {}
 	}
 	if o.OnConflict == nil {
 		o.OnConflict = func(Conflict) {}

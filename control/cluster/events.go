@@ -38,6 +38,7 @@ func (c *Cluster) takeMember(m member.Member) {
 		c.log.Info("peer is gone", "peer", m.Name, "node", m.ID, "status", m.Status)
 		c.syncer.forget(m.ID)
 	}
+	c.opt.OnMembers()
 	c.checkNames()
 }
 

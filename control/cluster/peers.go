@@ -34,6 +34,7 @@ type Peer struct {
 // peer is what is kept of one.
 type peer struct {
 	member.Member
+	met      bool // the gossip has spoken of it since this host started
 	since    time.Time
 	lastSync time.Time
 	heard    store.Vector // what it last said that it has seen
@@ -77,7 +78,7 @@ func (p *peers) see(m member.Member) (returned bool) {
 	if returned || m.Status != member.Alive {
 		old.heard = nil // a vector is large, and that of one who left would stay for ever
 	}
-	old.Member = m
+	old.Member, old.met = m, true
 	return returned
 }
 
@@ -142,6 +143,21 @@ func (p *peers) unseen(v store.Vector) (ahead, spoken, alone bool) {
 		}
 	}
 	return ahead, spoken, alone
+}
+
+// Statuses returns how the other hosts are, by node ID: those that the gossip has
+// spoken of since this host started.
+func (c *Cluster) Statuses() map[string]member.Status {
+	p := c.peers
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[string]member.Status, len(p.byID))
+	for id, known := range p.byID {
+		if known.met {
+			out[id] = known.Status
+		}
+	}
+	return out
 }
 
 // Peers lists the other hosts by name: those that are alive, those that failed

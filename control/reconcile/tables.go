@@ -45,6 +45,9 @@ type Service struct {
 	Checked  map[string]store.Health
 }
 
+// OlderThan reports whether v keeps what both v and o claim.
+func (v *Service) OlderThan(o *Service) bool { return older(v.Created, v.ID, o.Created, o.ID) < 0 }
+
 // Healthy reports whether an endpoint may serve as a backend of v, as far as
 // its health goes. What another node than its own says of it does not count.
 func (v *Service) Healthy(e store.Endpoint) bool {
@@ -83,6 +86,19 @@ func (t *Tables) NetworksByAge() []store.Network {
 // networks when the ID is "".
 func (t *Tables) EndpointsByAge(network string) []store.Endpoint {
 	return t.endpoints(func(e store.Endpoint) bool { return network == "" || e.Network == network })
+}
+
+// ServicesOf returns the services of a network, the oldest first; of all
+// networks when the ID is "".
+func (t *Tables) ServicesOf(network string) []*Service {
+	var out []*Service
+	for _, v := range t.Services {
+		if network == "" || v.Network == network {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(x, y *Service) int { return older(x.Created, x.ID, y.Created, y.ID) })
+	return out
 }
 
 // EndpointsOf returns the endpoints of a node, the oldest first.
