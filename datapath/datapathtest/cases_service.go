@@ -17,5 +17,6 @@ func serviceGroups() []group {
 		{"VIP itself", ownBackendCases},
 		{"VIP collisions", collisionCases},
 		{"VIP fragments", vipFragmentCases},
+		{"VIP details", vipDetailCases},
 	}
 }

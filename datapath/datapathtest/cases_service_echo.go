@@ -33,6 +33,26 @@ func vipEchoCases(s *Site) []Case {
 	}
 
 	v := s.service(s.backends()...)
+	for _, family := range []Family{IPv4, IPv6} {
+		// All but what makes it an answer stays as it is.
+		turned := func(name string, change func([]byte) []byte) {
+			from, to := s.A.on(family), v.on(family)
+			cases = append(cases, serviceCase(fmt.Sprintf("a ping with %s over %s", name, family), v, Step{
+				In: []Frame{{RedA, change(Echo(from, to, false, longer))}}, Out: []Frame{{RedA, change(Echo(to, from, true, longer))}},
+			}))
+		}
+		turned("TTL 1", func(b []byte) []byte { return WithTTL(b, OuterIPOffset, 1) })
+		turned("a DSCP and ECN", func(b []byte) []byte { return WithTOS(b, OuterIPOffset, 46<<2|3) })
+		turned("a wrong checksum", func(b []byte) []byte { return Patch(b, len(b)-1, b[len(b)-1]^0x55) })
+		turned("padding", func(b []byte) []byte { return append(b, 0, 0, 0) })
+		if family == IPv4 {
+			turned("IP options", withOptions)
+			turned("an ID and DF", func(b []byte) []byte { return mendIP(Patch(b, OuterIPOffset+4, 1, 2, 0x40, 0), OuterIPOffset) })
+		} else {
+			turned("a flow label", func(b []byte) []byte { return Patch(b, OuterIPOffset+1, 0x0a, 0xbc, 0xde) })
+		}
+	}
+
 	a4, v4, a6, v6 := s.A.On4(), v.on(IPv4), s.A.On6(), v.on(IPv6)
 	refuse := func(name string, frame []byte) {
 		cases = append(cases, serviceCase(name, v, Step{In: []Frame{{RedA, frame}}, Drops: []datapath.DropReason{datapath.DropServicePort}}))

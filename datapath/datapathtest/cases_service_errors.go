@@ -82,14 +82,44 @@ func vipErrorCases(s *Site) []Case {
 		}
 	}
 
-	f := v.flow(IPv4, protoUDP, s.A, s.C, vipPort)
-	cut := ICMPError(f.from.Party, f.to.Party, 3, 3, 0, f.reply()(f.to, f.from)[:OuterIPOffset+20+3])
-	empty := ICMPError(f.from.Party, f.to.Party, 3, 3, 0, make([]byte, OuterIPOffset))
-	cases = append(cases, serviceCase("an error that quotes too little", v, append(f.begins(),
-		Step{In: []Frame{{RedA, padded(cut)}}, Drops: []datapath.DropReason{datapath.DropServicePort}},
-		Step{In: []Frame{{RedA, padded(empty)}}, Drops: []datapath.DropReason{datapath.DropServicePort}},
-		f.forth(f.more()))...))
+	for _, k := range kinds() {
+		cases = append(cases, poorErrorCase(s, k))
+	}
 	return cases
+}
+
+// poorErrorCase are errors to a VIP that nobody can make sense of.
+func poorErrorCase(s *Site, k kind) Case {
+	v := s.service(s.backends()...)
+	f := v.flow(k.family, k.protocol, s.A, s.C, vipPort)
+	e := icmpErrors(k.family)[0]
+	about := func(quote []byte) []byte {
+		return BriefICMPError(f.from.Party, f.to.Party, e.typ, e.code, e.rest, quote)
+	}
+	reply := f.ofPayload(longer)(f.to, f.from)
+	head := OuterIPOffset + 20
+	another := Patch(reply, OuterIPOffset+9, 253)
+	if k.family == IPv6 {
+		head += 20
+		another = Patch(reply, OuterIPOffset+6, 253)
+	}
+	pieces := Fragments(f.ofPayload(longer+longer)(f.to, f.from), OuterIPOffset, 24, 1)
+	inPieces := Fragments(ICMPError(f.from.Party, f.to.Party, e.typ, e.code, e.rest, reply), OuterIPOffset, 64, s.nextPort())
+
+	steps := f.begins()
+	for _, frame := range [][]byte{
+		about(reply[:head+7]), about(reply[:head]), about(reply[:OuterIPOffset+7]), about(reply[:OuterIPOffset]),
+		about(another), about(pieces[1]), inPieces[0],
+	} {
+		steps = append(steps, Step{In: []Frame{{RedA, frame}}, Drops: []datapath.DropReason{datapath.DropServicePort}})
+	}
+	// The first of a packet's fragments has what it takes.
+	first := Fragments(f.ofPayload(longer+longer)(f.target, f.seen), OuterIPOffset, 24, 1)[0]
+	steps = append(steps, Step{
+		In:  []Frame{{RedA, about(pieces[0])}},
+		Out: []Frame{s.outTo(s.C, BriefICMPError(f.seen.Party, f.target.Party, e.typ, e.code, e.rest, first))},
+	}, f.forth(f.more()))
+	return serviceCase("errors that nobody can make sense of, "+k.String(), v, steps...)
 }
 
 // long is a packet of a flow that is more than an error quotes.

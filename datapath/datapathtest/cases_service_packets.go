@@ -54,6 +54,7 @@ func vipPacketCases(s *Site) []Case {
 		if k.family == IPv4 {
 			change("an ID and DF", func(f []byte) []byte { return mendIP(Patch(f, ip+4, 0x12, 0x34, 0x40, 0), ip) })
 			change("an ID and no DF", func(f []byte) []byte { return mendIP(Patch(f, ip+4, 0xff, 0xff, 0, 0), ip) })
+			change("IP options", withOptions)
 			if k.protocol == protoUDP {
 				change("no checksum", func(f []byte) []byte { return Patch(f, sumAt, 0, 0) })
 			}

@@ -114,6 +114,8 @@ func refusedUDP(name string, v *vip, f flow, reason datapath.DropReason) []Case 
 		serviceCase(name+"a datagram of a byte", v, told(datagram("x"))...),
 		serviceCase(name+"a long datagram", v, told(datagram(strings.Repeat("long", 350)))...),
 		serviceCase(name+"a datagram with a DSCP", v, told(change(func(b []byte) []byte { return WithTOS(b, OuterIPOffset, 46<<2) }))...),
+		serviceCase(name+"a datagram in a frame that is padded", v, f.refused(
+			func(from, to End) []byte { return append(Datagram(from, to, "x"), make([]byte, 20)...) }, reason, f.told(datagram("x"), port4, port6))),
 		serviceCase(name+"a datagram with TTL 1", v, told(change(func(b []byte) []byte { return WithTTL(b, OuterIPOffset, 1) }))...),
 	}
 	room := answerLen4 - 28
