@@ -49,6 +49,7 @@ func vipEchoCases(s *Site) []Case {
 			turned("IP options", withOptions)
 			turned("an ID and DF", func(b []byte) []byte { return mendIP(Patch(b, OuterIPOffset+4, 1, 2, 0x40, 0), OuterIPOffset) })
 		} else {
+			turned("extension headers", func(b []byte) []byte { return Extend(b, Padding(extHopByHop), Padding(extDestination)) })
 			turned("a flow label", func(b []byte) []byte { return Patch(b, OuterIPOffset+1, 0x0a, 0xbc, 0xde) })
 		}
 	}

@@ -59,6 +59,8 @@ func vipPacketCases(s *Site) []Case {
 				change("no checksum", func(f []byte) []byte { return Patch(f, sumAt, 0, 0) })
 			}
 		} else {
+			change("extension headers", func(f []byte) []byte { return Extend(f, Padding(extHopByHop), Padding(extDestination)) })
+			change("a fragment header that cuts nothing", func(f []byte) []byte { return Extend(f, FragmentHeader(0, false)) })
 			change("a flow label", func(f []byte) []byte { return Patch(f, ip+1, 0x0a, 0xbc, 0xde) })
 		}
 		if k.protocol == protoTCP {

@@ -94,6 +94,10 @@ func refusedTCP(name string, v *vip, f flow, reason datapath.DropReason) []Case 
 	}
 	again := Segment{Flags: TCPSYN, Seq: 77}
 	behind := func(from, to End) []byte { return padded(again.Frame(from, to)) }
+	if f.family == IPv6 {
+		extended := func(from, to End) []byte { return Extend(again.Frame(from, to), Padding(extDestination)) }
+		cases = append(cases, serviceCase(name+"a SYN behind an extension header", v, f.refused(extended, reason, again.Reset(f.to, f.from))))
+	}
 	return append(cases,
 		serviceCase(name+"a SYN in a frame that is padded", v, f.refused(behind, reason, again.Reset(f.to, f.from))),
 		serviceCase(name+"a reset", v,
@@ -126,7 +130,10 @@ func refusedUDP(name string, v *vip, f flow, reason datapath.DropReason) []Case 
 	for _, n := range []int{room - head - 1, room - head, room - head + 1} {
 		cases = append(cases, serviceCase(fmt.Sprintf("%sa datagram of %d bytes", name, n), v, told(datagram(strings.Repeat("x", n)))...))
 	}
-	if f.family == IPv4 {
+	if f.family == IPv6 {
+		cases = append(cases, serviceCase(name+"a datagram behind extension headers", v,
+			told(change(func(b []byte) []byte { return Extend(b, Padding(extHopByHop), Padding(extDestination)) }))...))
+	} else {
 		cases = append(cases,
 			serviceCase(name+"a datagram without a checksum", v, told(change(func(b []byte) []byte { return Patch(b, OuterIPOffset+26, 0, 0) }))...),
 			serviceCase(name+"a datagram with IP options", v, told(change(withOptions))...),
