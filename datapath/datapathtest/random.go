@@ -23,6 +23,16 @@ import (
 // There are that many frames from each side. They are the same for the same
 // seed; zero stands for a seed that nobody knows, which is logged.
 func RunRandom(t *testing.T, open Opener, frames uint64, seed uint64) {
+	runRandom(t, open, frames, seed, nil)
+}
+
+// RunRandomServices is RunRandom with services as well.
+func RunRandomServices(t *testing.T, open Opener, frames uint64, seed uint64) {
+	runRandom(t, open, frames, seed, (*Site).randomServices)
+}
+
+func runRandom(t *testing.T, open Opener, frames, seed uint64, services func(*Site) []datapath.Service) {
+	t.Helper()
 	linktest.NeedRoot(t)
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -43,6 +53,16 @@ func RunRandom(t *testing.T, open Opener, frames uint64, seed uint64) {
 					l.apply(t, redMulticast)
 					t.Logf("%d frames of seed %d", frames/10, seed)
 					l.random(t, newRandomFrames(l.site, seed), from, frames/10)
+				})
+				if services == nil {
+					continue
+				}
+				t.Run("with services from "+string(from), func(t *testing.T) {
+					l.apply(t, func(st *datapath.State) { Network(st, Red).Services = services(l.site) })
+					t.Logf("%d frames of seed %d", frames/4, seed)
+					r := newRandomFrames(l.site, seed)
+					r.addServices(Network(l.applied, Red).Services)
+					l.random(t, r, from, frames/4)
 				})
 			}
 		})
@@ -144,7 +164,7 @@ func (b *batches) try(ctx context.Context, numbers []uint64) error {
 		dropped, out = int(total(after)-total(before)), -sentinels.count()
 		for at, frames := range got {
 			for _, f := range frames {
-				if !b.hostsOwn(at, f) && !b.model.tooBig(Frame{at, f}) {
+				if !b.hostsOwn(at, f) && !b.model.beside(Frame{at, f}) {
 					out++ // the answer comes beside the drop
 				}
 			}

@@ -30,6 +30,10 @@ type model struct {
 	copies int
 	// said are the frames that went in, by what of them stays as it is.
 	said map[string][]spoken
+	// services are those of a network, and led the frames that may have gone
+	// through them, by what of those stays as it is.
+	services map[encap.VNI][]datapath.Service
+	led      map[string][]spoken
 }
 
 type localPort struct {
@@ -58,7 +62,7 @@ type spoken struct {
 }
 
 func newModel(s *Site, state datapath.State) *model {
-	m := &model{site: s, state: state, ports: map[Place]localPort{}, owners: map[encap.VNI]map[encap.MAC]owner{}, lists: map[encap.VNI]list{}}
+	m := &model{site: s, state: state, ports: map[Place]localPort{}, owners: map[encap.VNI]map[encap.MAC]owner{}, lists: map[encap.VNI]list{}, services: map[encap.VNI][]datapath.Service{}}
 	for _, n := range state.Networks {
 		m.owners[n.VNI] = map[encap.MAC]owner{}
 		for _, p := range n.Ports {
@@ -67,6 +71,14 @@ func newModel(s *Site, state datapath.State) *model {
 		}
 		for _, r := range n.Remotes {
 			m.owners[n.VNI][r.MAC] = owner{addrs: r.Addrs, vtep: r.VTEP}
+		}
+		if len(n.Services) > 0 {
+			m.services[n.VNI] = n.Services
+			var vips []netip.Addr
+			for _, v := range n.Services {
+				vips = append(vips, v.VIPs...)
+			}
+			m.owners[n.VNI][datapath.ServiceMAC] = owner{addrs: vips, at: "VIPs"}
 		}
 		if n.Multicast {
 			m.lists[n.VNI] = list{len(n.Ports), map[netip.Addr]bool{}}
@@ -80,7 +92,9 @@ func newModel(s *Site, state datapath.State) *model {
 }
 
 // forget begins anew with what went in.
-func (m *model) forget() { m.said, m.copies = map[string][]spoken{}, 0 }
+func (m *model) forget() {
+	m.said, m.led, m.copies = map[string][]spoken{}, map[string][]spoken{}, 0
+}
 
 // in takes note of a frame that goes in. certain says that the datapath sees
 // it, so that it comes out or is counted.
@@ -100,6 +114,10 @@ func (m *model) in(f Frame) (certain bool) {
 	}
 	key := lasting(s.frame)
 	m.said[key] = append(m.said[key], s)
+	if m.translatable(s) {
+		key = untranslated(s.frame)
+		m.led[key] = append(m.led[key], s)
+	}
 	return certain
 }
 
@@ -278,7 +296,7 @@ func (m *model) received(vni encap.VNI, mac encap.MAC, f Frame) error {
 	if !ok || src == mac {
 		return fmt.Errorf("network %d has no other endpoint %s", vni, src)
 	}
-	if m.tooBig(f) {
+	if m.beside(f) {
 		return nil
 	}
 	if err := m.sender(from, src, f.Bytes); err != nil {
@@ -297,7 +315,22 @@ func (m *model) received(vni encap.VNI, mac encap.MAC, f Frame) error {
 			return nil
 		}
 	}
+	if m.throughVIP(vni, from, f.Bytes) {
+		return nil
+	}
 	return errors.New("nobody who may has sent it")
+}
+
+// throughVIP says whether a frame may be what a VIP has made of another: it is
+// from who has sent that, or from a VIP.
+func (m *model) throughVIP(vni encap.VNI, from owner, f []byte) bool {
+	return slices.ContainsFunc(m.led[untranslated(f)], func(s spoken) bool {
+		if bytes.Equal(f[6:12], datapath.ServiceMAC[:]) {
+			return s.vni == vni
+		}
+		toVIP := bytes.Equal(s.frame[0:6], datapath.ServiceMAC[:])
+		return s.vni == vni && toVIP && s.from == from.at && bytes.Equal(s.frame[6:12], f[6:12])
+	})
 }
 
 func toGroup(f []byte) bool { return f[0]&1 == 1 }
@@ -385,6 +418,10 @@ func (m *model) sender(from owner, src encap.MAC, f []byte) error {
 	}
 	return nil
 }
+
+// beside says whether a frame is what an endpoint here is told of a packet that
+// was dropped.
+func (m *model) beside(f Frame) bool { return m.tooBig(f) || m.refuses(f) }
 
 // tooBig says whether a frame tells an endpoint here that one of its packets does
 // not fit, and quotes what it has sent.

@@ -1,0 +1,221 @@
+package datapathtest
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/ovlnet/ovl/datapath"
+)
+
+// Services among random frames: some of every kind, and what may come of what
+// endpoints say to them.
+
+// randomServices are services of Red: of every port, of some, and without backends.
+func (s *Site) randomServices() []datapath.Service {
+	all := s.service(append(s.backends(), s.backend(s.A))...)
+	all.Ports = nil
+	some := s.service(s.backends()...)
+	some.Ports = []datapath.ServicePort{
+		{Protocol: protoTCP, Port: 2222, Target: 2222}, {Protocol: protoUDP, Port: 2222, Target: targetPort},
+	}
+	own := s.service(s.backend(s.A), s.backend(s.TAP))
+	return []datapath.Service{all.Service, some.Service, own.Service, s.service().Service}
+}
+
+// vipsOf are the VIPs of services, as endpoints.
+func vipsOf(services []datapath.Service) []Endpoint {
+	var out []Endpoint
+	for _, v := range services {
+		out = append(out, Endpoint{datapath.ServiceMAC, v.VIPs[0], v.VIPs[1]})
+	}
+	return out
+}
+
+// answers are what a backend may send to a client that has sent it what talk says:
+// replies, and errors that are none of the datapath's own.
+func answers(backend, client Endpoint) [][]byte {
+	var out [][]byte
+	for _, family := range []Family{IPv4, IPv6} {
+		typ, code := byte(3), byte(13)
+		if family == IPv6 {
+			typ, code = 1, 7
+		}
+		for _, port := range []uint16{2222, targetPort} {
+			from, to := End{backend.on(family), port}, End{client.on(family), 1111}
+			out = append(out, Datagram(from, to, longer), segment(Segment{Flags: TCPACK, Payload: longer})(from, to),
+				segment(Segment{Flags: TCPACK | TCPSYN, Payload: longer})(from, to),
+				ICMPError(from.Party, to.Party, typ, code, 0, Datagram(to, from, longer)))
+			out = append(out, Fragments(Datagram(from, to, longer), OuterIPOffset, 24, 2)...)
+		}
+	}
+	return out
+}
+
+// addServices makes frames to VIPs, replies, and errors about them.
+func (r *randomFrames) addServices(services []datapath.Service) {
+	s := r.site
+	vips := vipsOf(services)
+	for _, from := range []Endpoint{s.A, s.TAP} {
+		at := s.port(from)
+		for _, v := range vips {
+			frames := talk(from, v)
+			for _, f := range []Family{IPv4, IPv6} {
+				a, b := End{from.on(f), 1111}, End{v.on(f), 2222}
+				frames = append(frames, syn(a, b), fin(a, b), reset(a, b), Datagram(a, b, longer), SCTP(a, b),
+					ICMPError(a.Party, b.Party, map[Family]byte{IPv4: 3, IPv6: 1}[f], 4, 0, Datagram(b, a, longer)))
+			}
+			for _, frame := range frames {
+				r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{at, frame})
+			}
+		}
+	}
+	for _, frame := range answers(s.TAP, s.A) {
+		r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{RedTAP, frame})
+	}
+	for _, to := range append(vips, s.A, s.TAP) {
+		for _, frame := range answers(s.A, to) {
+			r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{RedA, frame})
+		}
+		for _, frame := range append(answers(s.C, to), talk(s.C, to)...) {
+			r.bases[fromUnderlay] = append(r.bases[fromUnderlay], s.From(s.Host2, Red, frame))
+		}
+	}
+	for _, v := range vips {
+		r.words = append(r.words, v.MAC[:], v.V4.AsSlice(), v.V6.AsSlice())
+	}
+}
+
+// translatable says whether a frame may be part of a flow to a VIP: what an
+// endpoint here sends to one, and what a backend sends.
+func (m *model) translatable(s spoken) bool {
+	services := m.services[s.vni]
+	if len(services) == 0 {
+		return false
+	}
+	src, dst := s.frame[6:12], s.frame[0:6]
+	return bytes.Equal(dst, datapath.ServiceMAC[:]) || slices.ContainsFunc(services, func(v datapath.Service) bool {
+		return slices.ContainsFunc(v.Backends, func(b datapath.Backend) bool { return bytes.Equal(src, b.MAC[:]) })
+	})
+}
+
+// untranslated is what of a frame stays the same on its way through a VIP: all but
+// MACs, addresses, ports, and what is computed over them; of a ping, and of an
+// error's quote, as well.
+func untranslated(f []byte) string {
+	out := withoutPriority(f)
+	copy(out, make([]byte, 12))
+	if start, _, ok := ipHeader(out); ok {
+		out = withoutECN(out, start)
+		blank(out, start, 2)
+	}
+	return string(out)
+}
+
+// blank clears what translation changes in the packet at, and in that one which
+// it may quote.
+func blank(f []byte, at, depth int) {
+	clear := func(from, n int) {
+		for i := max(from, 0); i < min(from+n, len(f)); i++ {
+			f[i] = 0
+		}
+	}
+	if at >= len(f) || depth == 0 {
+		return
+	}
+	var protocol byte
+	var upper int
+	if isIPv6(f, at) {
+		clear(at+8, 32)
+		protocol, upper = extensions(f, at)
+	} else {
+		upper = at + int(f[at]&0xf)*4
+		if len(f) > at+9 {
+			protocol = f[at+9]
+		}
+		later := len(f) > at+7 && (f[at+6]&0x1f != 0 || f[at+7] != 0)
+		clear(at+10, 10)
+		if later {
+			return
+		}
+	}
+	switch layers.IPProtocol(protocol) {
+	case layers.IPProtocolTCP:
+		clear(upper, 4)
+		clear(upper+16, 2)
+	case layers.IPProtocolUDP:
+		clear(upper, 4)
+		clear(upper+6, 2)
+	case layers.IPProtocolICMPv4, layers.IPProtocolICMPv6:
+		clear(upper, 1)
+		clear(upper+2, 2)
+		blank(f, upper+8, depth-1)
+	}
+}
+
+// extensions finds what is behind the IPv6 headers of the packet at: nothing, in a
+// later fragment.
+func extensions(f []byte, at int) (protocol byte, upper int) {
+	protocol, upper = 0, at+40
+	if len(f) > at+6 {
+		protocol = f[at+6]
+	}
+	for upper+8 <= len(f) {
+		next, length := f[upper], int(f[upper+1])*8+8
+		switch protocol {
+		case extHopByHop, extRouting, extDestination:
+		case extAuth:
+			length = int(f[upper+1])*4 + 8
+		case extFragment:
+			if length = 8; f[upper+2] != 0 || f[upper+3]&0xf8 != 0 {
+				return extFragment, upper + length
+			}
+		default:
+			return protocol, upper
+		}
+		protocol, upper = next, upper+length
+	}
+	return protocol, upper
+}
+
+// refuses says whether a frame tells an endpoint here that a VIP does not take
+// what it has sent: a reset, or an ICMP error that quotes it.
+func (m *model) refuses(f Frame) bool {
+	const reset, icmp = 20, 8
+	if f.At == Underlay || !bytes.Equal(f.Bytes[6:12], datapath.ServiceMAC[:]) {
+		return false
+	}
+	p := gopacket.NewPacket(f.Bytes, layers.LayerTypeEthernet, gopacket.NoCopy)
+	if p.NetworkLayer() == nil {
+		return false
+	}
+	message := p.NetworkLayer().LayerPayload()
+	var quote []byte
+	if tcp, ok := p.Layer(layers.LayerTypeTCP).(*layers.TCP); ok {
+		if !tcp.RST || len(message) != reset || tcp.Window != 0 {
+			return false
+		}
+	} else if icmp4, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok {
+		if c := icmp4.TypeCode; c.Type() != 3 || c.Code() != 2 && c.Code() != 3 {
+			return false
+		}
+		quote = message[icmp:]
+	} else if icmp6, ok := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6); ok {
+		if c := icmp6.TypeCode; c.Type() != 1 || c.Code() != 1 && c.Code() != 4 {
+			return false
+		}
+		quote = message[icmp:]
+	} else {
+		return false
+	}
+	for _, all := range m.said {
+		for _, s := range all {
+			if s.from == f.At && bytes.Equal(s.frame[0:6], datapath.ServiceMAC[:]) && bytes.Contains(s.frame, quote) {
+				return true
+			}
+		}
+	}
+	return false
+}
