@@ -75,9 +75,9 @@ func connectionCases(s *Site) []Case {
 		}
 
 		// What nobody has asked for is no reply.
-		v := s.service(s.backends()...)
 		for _, backend := range []Endpoint{s.B, s.TAP, s.C} {
 			for _, protocol := range []uint8{protoTCP, protoUDP} {
+				v := s.service(s.backends()...)
 				f := v.flow(family, protocol, s.A, backend, vipPort)
 				g := f
 				g.seen.Port = s.nextPort()
