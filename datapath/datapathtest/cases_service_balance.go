@@ -3,6 +3,7 @@ package datapathtest
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/ovlnet/ovl/datapath/balance"
 )
@@ -60,20 +61,32 @@ func balanceCases(s *Site) []Case {
 	return append(cases, manyAddresses(s))
 }
 
-// manyFlows is a case of one step with a new flow for each packet, and of one
-// with their replies.
+// manyFlows is a case with a new flow for each packet, and their replies. What
+// comes in at different places keeps no order.
 func manyFlows(name string, v *vip, k kind, n int) Case {
-	var forth, back Step
-	for i := range n {
-		f := v.anyFlow(k.family, k.protocol, []Endpoint{v.site.A, v.site.B, v.site.TAP}[i%3], vipPort)
-		if f.backend == f.client {
-			continue
+	var steps []Step
+	for _, client := range []Endpoint{v.site.A, v.site.B, v.site.TAP} {
+		var forth Step
+		back := map[Endpoint]*Step{}
+		for range n / 3 {
+			f := v.anyFlow(k.family, k.protocol, client, vipPort)
+			forth = forth.and(f.forth(f.first()))
+			if back[f.backend] == nil {
+				back[f.backend] = new(Step)
+			}
+			*back[f.backend] = back[f.backend].and(f.back(f.reply()))
 		}
-		to, from := f.forth(f.first()), f.back(f.reply())
-		forth.In, forth.Out = append(forth.In, to.In...), append(forth.Out, to.Out...)
-		back.In, back.Out = append(back.In, from.In...), append(back.Out, from.Out...)
+		steps = append(steps, forth)
+		for _, s := range back {
+			steps = append(steps, *s)
+		}
 	}
-	return serviceCase(name, v, forth, back)
+	return serviceCase(name, v, steps...)
+}
+
+// and is both steps at once.
+func (s Step) and(o Step) Step {
+	return Step{In: slices.Concat(s.In, o.In), Out: slices.Concat(s.Out, o.Out)}
 }
 
 // oneFamily has backends of which some have no address of the client's family:
