@@ -158,6 +158,7 @@ func TestAttachWithoutIPv6(t *testing.T) {
 	if err := small.start(); err != nil {
 		t.Fatal(err)
 	}
+	l.eventually("it knows the authority", func() bool { return small.knows(l.nodes[0]) })
 	small.host.addNamespace("a")
 	_, err := small.Attach(t.Context(), api.AttachRequest{Network: "both", NetNS: "a"})
 	wantCode(t, err, api.CodeUnsupported)
