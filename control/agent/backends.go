@@ -8,11 +8,13 @@ import (
 	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/reconcile"
 	"github.com/ovlnet/ovl/control/store"
+	"github.com/ovlnet/ovl/datapath"
 )
 
-// newBackend is what is said of an endpoint that joins a service.
+// newBackend is what is said of an endpoint that joins a service. One without a
+// namespace is never checked (checkBackends).
 func newBackend(v *reconcile.Service, e store.Endpoint) store.Backend {
-	return store.Backend{Node: e.Node, Weight: 1, AwaitsHealth: v.Health != nil}
+	return store.Backend{Node: e.Node, Weight: 1, AwaitsHealth: v.Health != nil && e.Kind == datapath.Veth}
 }
 
 // ServiceUpdate changes a service and which endpoints are its backends, in one

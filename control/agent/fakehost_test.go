@@ -211,6 +211,19 @@ type fakeNamespace struct {
 
 func (n fakeNamespace) Inode() uint64 { return n.inode }
 func (n fakeNamespace) Close() error  { return nil }
+
+// Do runs fn where it is, if the namespace answers: what listens there listens
+// on loopback.
+func (n fakeNamespace) Do(fn func() error) error {
+	n.host.mu.Lock()
+	err := n.host.failing["Do "+n.name]
+	n.host.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return fn()
+}
+
 func (n fakeNamespace) Present() error {
 	n.host.mu.Lock()
 	defer n.host.mu.Unlock()

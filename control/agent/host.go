@@ -83,6 +83,8 @@ type Namespace interface {
 	// HasInterface reports whether there is an interface of that name in it.
 	// Errors wrap ErrEnter where that cannot be seen, nor anything done.
 	HasInterface(name string) (bool, error)
+	// Do runs fn in it, on a thread of its own.
+	Do(fn func() error) error
 	// SetGSOIPv4MaxSize sets how many bytes of an IPv4 packet the stack in it
 	// hands an interface at most.
 	SetGSOIPv4MaxSize(ifname string, size int) error

@@ -71,7 +71,10 @@ const (
 )
 
 // HealthCheck is how the host of a backend looks at it, from inside the
-// backend's namespace. What is left out of a request has its default.
+// backend's namespace: a TAP, which has none, is not looked at and serves. An
+// endpoint that joins a service with a check serves once it was found healthy;
+// one that was there before the check, until it is found not to be. What is left
+// out of a request has its default.
 type HealthCheck struct {
 	Type HealthType
 	// Port of the backend.
