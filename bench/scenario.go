@@ -97,10 +97,8 @@ const (
 	largePayload = 1400 - 20 - 8
 )
 
-// pairScenarios are measured on an underlay with the usual MTU.
-//
-// Scenarios of services join here: connections and round trips to a VIP beside
-// those to the backend itself, with 1 to 10 000 services.
+// pairScenarios are measured on an underlay with the usual MTU. Those of
+// services are in services.go, and those of large tables in growth.go.
 var pairScenarios = []Scenario{
 	{
 		Name:          "tcp",
