@@ -24,8 +24,9 @@ import (
 // VIP: it is routed, and goes back over the bridge to the vxlan device. What the
 // backend answers comes over the bridge and passes conntrack there
 // (bridge-nf-call-iptables). What services without a backend refuse is a second
-// map, which every new connection is looked up in. kube-proxy has more rules,
-// which masquerade, and a control plane.
+// map, which every new connection is looked up in; TCP by a reset, since the
+// kernel sends ICMP errors at a low rate only. kube-proxy has more rules, which
+// masquerade, and a control plane.
 type nftables struct {
 	kernelVXLAN
 	services int
@@ -160,6 +161,7 @@ func nftRules(services int, vip, backend netip.Addr) string {
 		type ipv4_addr . inet_proto . inet_service : verdict
 	}
 	chain refuse {
+		meta l4proto tcp reject with tcp reset
 		reject
 	}
 	chain filter-prerouting {

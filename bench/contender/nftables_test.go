@@ -44,6 +44,7 @@ func TestNftRules(t *testing.T) {
 		type ipv4_addr . inet_proto . inet_service : verdict
 	}
 	chain refuse {
+		meta l4proto tcp reject with tcp reset
 		reject
 	}
 	chain filter-prerouting {

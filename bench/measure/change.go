@@ -34,8 +34,11 @@ func Changes(ctx context.Context, p Pair, drain func(ctx context.Context, undo b
 	defer func() { err = errors.Join(err, server.stop()) }()
 	var took []float64
 	for i := range 2 * changes {
-		undo := i%2 == 1
-		d, err := change(ctx, p, undo, func() error { return drain(ctx, undo) })
+		undo, wanted := false, refused
+		if i%2 == 1 {
+			undo, wanted = true, accepted
+		}
+		d, err := change(ctx, p, wanted, func() error { return drain(ctx, undo) })
 		if err != nil {
 			return nil, err
 		}
@@ -45,10 +48,10 @@ func Changes(ctx context.Context, p Pair, drain func(ctx context.Context, undo b
 	return Values{"time": (took[changes-1] + took[changes]) / 2}, nil
 }
 
-// change makes a change and returns how long it takes until connections to the
-// VIP are accepted, or not: counted from before the change, which may take
-// longer itself.
-func change(ctx context.Context, p Pair, accepted bool, make func() error) (time.Duration, error) {
+// change makes a change and returns how long it takes until new connections to
+// the VIP fare as wanted: counted from before the change, which may take longer
+// itself.
+func change(ctx context.Context, p Pair, wanted string, make func() error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeLimit)
 	defer cancel()
 	begin := time.Now()
@@ -58,13 +61,13 @@ func change(ctx context.Context, p Pair, accepted bool, make func() error) (time
 		to := netip.AddrPortFrom(p.target(), responderPort)
 		for next := begin; ; next = next.Add(connectInterval) {
 			pause(time.Until(next))
-			open, err := connects(to)
-			if err != nil || open == accepted {
+			is, err := connect(to)
+			if err != nil || is == wanted {
 				took = time.Since(begin)
 				return err
 			}
 			if err := ctx.Err(); err != nil {
-				return fmt.Errorf("connections to %s accepted: %v: %w", to, open, err)
+				return fmt.Errorf("a connection to %s is %s, not %s: %w", to, is, wanted, err)
 			}
 			if behind := time.Since(next); behind > connectInterval {
 				next = next.Add(behind)
@@ -87,29 +90,37 @@ func goWith(cancel func(), fn func() error) <-chan error {
 	return done
 }
 
-// connects reports whether a new connection is accepted at once, as opposed to
-// refused; it belongs to the calling thread's namespace, and is reset.
-func connects(to netip.AddrPort) (bool, error) {
+// How a connection may fare.
+const (
+	accepted = "accepted"
+	refused  = "refused"
+	ignored  = "ignored"
+)
+
+// connect tries a connection from the calling thread's namespace, and resets
+// it.
+func connect(to netip.AddrPort) (string, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
 	if err != nil {
-		return false, fmt.Errorf("socket: %w", err)
+		return "", fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(fd)
 	limit := unix.NsecToTimeval(connectLimit.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
-		return false, fmt.Errorf("limit of a connection: %w", err)
+		return "", fmt.Errorf("limit of a connection: %w", err)
 	}
 	// No memory of it stays behind (TIME-WAIT).
 	if err := unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
-		return false, fmt.Errorf("reset of a connection: %w", err)
+		return "", fmt.Errorf("reset of a connection: %w", err)
 	}
 	err = unix.Connect(fd, sockaddr(to))
 	switch {
 	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EINPROGRESS), errors.Is(err, unix.EAGAIN),
-		errors.Is(err, unix.EINTR), errors.Is(err, unix.ECONNRESET):
-		return false, nil
+		return accepted, nil
+	case errors.Is(err, unix.ECONNREFUSED):
+		return refused, nil
+	case errors.Is(err, unix.EINPROGRESS), errors.Is(err, unix.EINTR):
+		return ignored, nil
 	}
-	return false, fmt.Errorf("connect to %s: %w", to, err)
+	return "", fmt.Errorf("connect to %s: %w", to, err)
 }

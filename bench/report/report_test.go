@@ -181,6 +181,14 @@ func TestGoalsOfServices(t *testing.T) {
 			{"ovl-vip/10000", "nft-vip/10000", "≥ 2.50", true},
 			{"ovl-vip/10000", "", "≤ 20 ms", true},
 		}},
+		"VIPs are slow": {services(10, 9.4, 9), []want{
+			{"ovl-vip/1", "direct", "≥ 0.95", true},
+			{"ovl-vip/10000", "direct", "≥ 0.95", false},
+			{"ovl-vip/10000", "ovl-vip/1", "≥ 0.95", false},
+			{"ovl-vip/1", "nft-vip/1", "≥ 2.50", true},
+			{"ovl-vip/10000", "nft-vip/10000", "≥ 2.50", true},
+			{"ovl-vip/10000", "", "≤ 20 ms", true},
+		}},
 		"many services are slow": {services(7, 7, 11), []want{
 			{"ovl-vip/1", "direct", "≥ 0.95", true},
 			{"ovl-vip/10000", "direct", "≥ 0.95", true},
