@@ -17,6 +17,10 @@ import (
 // ovlService is the name of the service that is measured.
 const ovlService = "measured"
 
+// answerTime bounds how long it takes until a host that knows of a service
+// answers for it.
+const answerTime = 30 * time.Second
+
 // serve makes the service that is measured, as its users do, lets a crowd on
 // the third host publish all the others, and returns when both hosts answer
 // for all of them and are at rest.
@@ -47,7 +51,7 @@ func (o *ovl) serve(ctx context.Context, lab *linktest.Lab, token string, p meas
 	}
 	for _, e := range []measure.Endpoint{p.Client, p.Server} {
 		// VIPs answer echo requests themselves.
-		if err := measure.FirstReply(ctx, measure.Pair{Client: e, Server: measure.Endpoint{Addr: last}}, fillTime); err != nil {
+		if err := measure.FirstReply(ctx, measure.Pair{Client: e, Server: measure.Endpoint{Addr: last}}, answerTime); err != nil {
 			return err
 		}
 	}
