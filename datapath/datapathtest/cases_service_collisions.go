@@ -24,8 +24,8 @@ func collisionCases(s *Site) []Case {
 			cases = append(cases, Case{Name: name("two VIPs"), State: both, Steps: []Step{
 				f.forth(f.first()), g.late(func(g flow) Step { return g.forth(g.first()) }),
 				g.late(func(g flow) Step { return g.back(g.reply()) }), f.back(f.reply()),
-				f.forth(f.more()), g.late(func(g flow) Step { return g.forth(g.more(), g.first()) }),
-				g.late(func(g flow) Step { return g.back(g.reply(), g.reply()) }), f.back(f.reply()),
+				f.forth(f.more()), g.late(func(g flow) Step { return g.forth(g.more()) }),
+				g.late(func(g flow) Step { return g.back(g.reply()) }), f.back(f.reply()),
 			}})
 
 			// Errors, in both directions, and about packets that are too long.

@@ -23,15 +23,15 @@ import (
 // There are that many frames from each side. They are the same for the same
 // seed; zero stands for a seed that nobody knows, which is logged.
 func RunRandom(t *testing.T, open Opener, frames uint64, seed uint64) {
-	runRandom(t, open, frames, seed, nil)
+	runRandom(t, open, frames, seed, false)
 }
 
 // RunRandomServices is RunRandom with services as well.
 func RunRandomServices(t *testing.T, open Opener, frames uint64, seed uint64) {
-	runRandom(t, open, frames, seed, (*Site).randomServices)
+	runRandom(t, open, frames, seed, true)
 }
 
-func runRandom(t *testing.T, open Opener, frames, seed uint64, services func(*Site) []datapath.Service) {
+func runRandom(t *testing.T, open Opener, frames, seed uint64, withServices bool) {
 	t.Helper()
 	linktest.NeedRoot(t)
 	if seed == 0 {
@@ -41,6 +41,7 @@ func runRandom(t *testing.T, open Opener, frames, seed uint64, services func(*Si
 	for _, family := range []Family{IPv4, IPv6} {
 		t.Run(string(family)+" underlay", func(t *testing.T) {
 			l := newLab(t, t, open, newSite(family), Setup{})
+			services := l.site.randomServices()
 			// What comes from the underlay is last: the host's own stack goes
 			// on about it for a while.
 			for _, from := range []side{fromEndpoints, fromUnderlay} {
@@ -54,11 +55,11 @@ func runRandom(t *testing.T, open Opener, frames, seed uint64, services func(*Si
 					t.Logf("%d frames of seed %d", frames/10, seed)
 					l.random(t, newRandomFrames(l.site, seed), from, frames/10)
 				})
-				if services == nil {
+				if !withServices {
 					continue
 				}
 				t.Run("with services from "+string(from), func(t *testing.T) {
-					l.apply(t, func(st *datapath.State) { Network(st, Red).Services = services(l.site) })
+					l.apply(t, func(st *datapath.State) { Network(st, Red).Services = services })
 					t.Logf("%d frames of seed %d", frames/4, seed)
 					r := newRandomFrames(l.site, seed)
 					r.addServices(Network(l.applied, Red).Services)

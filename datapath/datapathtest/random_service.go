@@ -35,23 +35,30 @@ func vipsOf(services []datapath.Service) []Endpoint {
 }
 
 // answers are what a backend may send to a client that has sent it what talk says:
-// replies, and errors that are none of the datapath's own.
+// replies, and errors.
 func answers(backend, client Endpoint) [][]byte {
 	var out [][]byte
 	for _, family := range []Family{IPv4, IPv6} {
-		typ, code := byte(3), byte(13)
-		if family == IPv6 {
-			typ, code = 1, 7
-		}
 		for _, port := range []uint16{2222, targetPort} {
 			from, to := End{backend.on(family), port}, End{client.on(family), 1111}
 			out = append(out, Datagram(from, to, longer), segment(Segment{Flags: TCPACK, Payload: longer})(from, to),
 				segment(Segment{Flags: TCPACK | TCPSYN, Payload: longer})(from, to),
-				ICMPError(from.Party, to.Party, typ, code, 0, Datagram(to, from, longer)))
+				foreignError(from.Party, to.Party, Datagram(to, from, longer)))
 			out = append(out, Fragments(Datagram(from, to, longer), OuterIPOffset, 24, 2)...)
 		}
 	}
 	return out
+}
+
+// openReset is a reset that is told from the datapath's own by its window.
+var openReset = segment(Segment{Flags: TCPRST, Seq: 1005, Window: 500})
+
+// foreignError is an ICMP error that no datapath sends.
+func foreignError(from, to Party, about []byte) []byte {
+	if from.Addr.Is6() {
+		return ICMPError(from, to, 1, 7, 0, about)
+	}
+	return ICMPError(from, to, 3, 13, 0, about)
 }
 
 // addServices makes frames to VIPs, replies, and errors about them.
@@ -64,8 +71,8 @@ func (r *randomFrames) addServices(services []datapath.Service) {
 			frames := talk(from, v)
 			for _, f := range []Family{IPv4, IPv6} {
 				a, b := End{from.on(f), 1111}, End{v.on(f), 2222}
-				frames = append(frames, syn(a, b), fin(a, b), reset(a, b), Datagram(a, b, longer), SCTP(a, b),
-					ICMPError(a.Party, b.Party, map[Family]byte{IPv4: 3, IPv6: 1}[f], 4, 0, Datagram(b, a, longer)))
+				frames = append(frames, syn(a, b), fin(a, b), openReset(a, b), Datagram(a, b, longer), SCTP(a, b),
+					foreignError(a.Party, b.Party, Datagram(b, a, longer)))
 			}
 			for _, frame := range frames {
 				r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{at, frame})
