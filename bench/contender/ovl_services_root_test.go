@@ -27,4 +27,3 @@ func TestServices(t *testing.T) {
 		})
 	}
 }
-
