@@ -33,6 +33,8 @@
 #define OVL_TUNNEL_HLEN (sizeof(struct udphdr) + OVL_VXLAN_HLEN + ETH_HLEN)
 #define OVL_VXLAN_I 0x08000000 /* the I flag in the first word, host order */
 
+#define OVL_ICMP_HLEN 8 /* of ICMP and ICMPv6 */
+
 /* RFC 6335 dynamic ports, cut where Linux cuts them: 32768 to 60999. */
 #define OVL_SPORT_MIN 32768
 #define OVL_SPORT_COUNT 28232
@@ -47,9 +49,13 @@
 #define OVL_VLAN_DEPTH 8 /* tags that Linux looks behind */
 
 #define OVL_FLOW_LABEL 0x000fffff /* RFC 8200 section 3 */
+/* datapath.ServiceMAC */
+#define OVL_SERVICE_MAC { 0x0a, 'o', 'v', 'l', 0, 1 }
+
 #define OVL_OUTER_TTL 64
 #define OVL_IP_DF 0x4000
 #define OVL_IP_FRAG 0x3fff /* MF and offset */
+#define OVL_IP_OFFSET 0x1fff
 #define OVL_ECN_MASK 0x03
 #define OVL_ECN_ECT1 0x01
 #define OVL_ECN_ECT0 0x02

@@ -10,6 +10,7 @@
 #include "flood.h"
 #include "flow.h"
 #include "nd.h"
+#include "service.h"
 #include "source.h"
 #include "tunnel.h"
 #include "ways.h"
@@ -22,7 +23,7 @@ static __always_inline int forward_slow(struct __sk_buff *ctx, const struct conf
 {
 	if (is_group(w->dst))
 		return drop(ctx, OVL_DROP_MULTICAST);
-	if (!known(&w->to) || w->to.ifindex == ctx->ifindex)
+	if (!known(&w->to) || w->to.ifindex == ctx->ifindex || (w->to.flags & OVL_TO_SERVICE))
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (w->to.ifindex)
 		return deliver(ctx, &w->to, false);
@@ -41,6 +42,14 @@ static __always_inline struct way_out *follow(struct __sk_buff *ctx, struct way_
 		return w;
 	copy_mac(eth->h_dest, n->mac);
 	return way_out(ctx->ifindex, n->mac);
+}
+
+/* deliver_reply delivers what may come from a backend, and belong to a flow. */
+static __always_inline int deliver_reply(struct __sk_buff *ctx, const struct way_out *w)
+{
+	int reason = w->port.flags & OVL_PORT_BACKEND ? from_backend(ctx, w->port.vni) : 0;
+
+	return reason ? drop(ctx, reason) : deliver(ctx, &w->to, true);
 }
 
 static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct config *cfg,
@@ -64,8 +73,19 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 		w = follow(ctx, w, eth, neigh4(w->port.vni, ip->daddr));
 	if (!w || !known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-	if (w->to.ifindex)
-		return deliver(ctx, &w->to, true);
+	if (w->to.flags & OVL_TO_SERVICE) {
+		w = by_service(ctx, w, &reason);
+		if (!w)
+			return reason;
+		eth = frame(ctx, ETH_HLEN + sizeof(*ip));
+		if (!eth)
+			return drop(ctx, OVL_DROP_TRUNCATED);
+		ip = (void *)(eth + 1);
+		if (w->to.ifindex)
+			return deliver(ctx, &w->to, true);
+	} else if (w->to.ifindex) {
+		return deliver_reply(ctx, w);
+	}
 
 	in.ecn = ip->tos & OVL_ECN_MASK;
 	in.l3l4_len = gso_headers(ctx, ip->ihl * 4, ip->protocol);
@@ -155,8 +175,19 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 		w = follow(ctx, w, eth, neigh6(w->port.vni, (const __u8 *)&ip6->daddr));
 	if (!w || !known(&w->to) || w->to.ifindex == ctx->ifindex)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
-	if (w->to.ifindex)
-		return deliver(ctx, &w->to, true);
+	if (w->to.flags & OVL_TO_SERVICE) {
+		w = by_service(ctx, w, &reason);
+		if (!w)
+			return reason;
+		eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
+		if (!eth)
+			return drop(ctx, OVL_DROP_TRUNCATED);
+		ip6 = (void *)(eth + 1);
+		if (w->to.ifindex)
+			return deliver(ctx, &w->to, true);
+	} else if (w->to.ifindex) {
+		return deliver_reply(ctx, w);
+	}
 
 	in.ecn = traffic_class(ip6) & OVL_ECN_MASK;
 	in.l3l4_len = gso_headers(ctx, u.offset - ETH_HLEN, u.proto);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What the sender of a packet that does not fit is told: ICMP "fragmentation
- * needed" or ICMPv6 "packet too big", made out of the packet itself and sent back
- * the way it came. Without them a sender would go on sending what never arrives.
+/* What the sender of a packet is told that cannot go where it wants: an ICMP error,
+ * made out of the packet itself and sent back the way it came. Without those that
+ * say "fragmentation needed" or "packet too big" a sender would go on sending what
+ * never arrives.
  *
  * A tunnel never fragments (RFC 7348 section 4.3), so the answer does not depend
  * on DF: a sender that leaves fragmenting to the network learns from it what to
@@ -13,6 +14,7 @@
 
 #include "counters.h"
 #include "csum.h"
+#include "nat.h"
 #include "tables.h"
 #include "upper.h"
 
@@ -25,15 +27,24 @@
 
 /* Types and codes: RFC 792, RFC 4443. */
 #define OVL_ICMP_UNREACHABLE 3
+#define OVL_ICMP_PROTOCOL 2
+#define OVL_ICMP_PORT 3
 #define OVL_ICMP_FRAG_NEEDED 4
 #define OVL_ICMP_QUENCH 4
 #define OVL_ICMP_REDIRECT 5
 #define OVL_ICMP_EXCEEDED 11
 #define OVL_ICMP_PARAMETER 12
+#define OVL_ICMP_ECHO 8
+#define OVL_ICMP_ECHO_REPLY 0
+#define OVL_ICMP6_UNREACHABLE 1
+#define OVL_ICMP6_PROHIBITED 1
+#define OVL_ICMP6_PORT 4
 #define OVL_ICMP6_TOO_BIG 2
+#define OVL_ICMP6_PARAMETER 4
 #define OVL_ICMP6_INFORMATIONAL 128 /* and up */
+#define OVL_ICMP6_ECHO 128
+#define OVL_ICMP6_ECHO_REPLY 129
 
-#define OVL_IP_OFFSET 0x1fff
 #define OVL_TOS_CONTROL 0xc0 /* RFC 1812 section 4.3.2.5 */
 
 /* The headers of an answer. */
@@ -42,8 +53,7 @@ struct answer4 {
 	__u8 type;
 	__u8 code;
 	__sum16 csum;
-	__be16 unused;
-	__be16 mtu;
+	__be32 rest;
 };
 
 struct answer6 {
@@ -51,13 +61,11 @@ struct answer6 {
 	__u8 type;
 	__u8 code;
 	__sum16 csum;
-	__be32 mtu;
+	__be32 rest;
 };
 
-#define OVL_ICMP_HLEN 8
-
-/* As much of the packet as makes the answer full (RFC 1812 section 4.3.2.3, RFC
- * 4443 section 2.4). What is answered is longer, so these are constants.
+/* Of a long packet, as much as makes the answer full (RFC 1812 section 4.3.2.3, RFC
+ * 4443 section 2.4).
  */
 #define OVL_QUOTE4 (OVL_LEAST_MTU4 - sizeof(struct answer4))
 #define OVL_QUOTE6 (OVL_LEAST_MTU6 - sizeof(struct answer6))
@@ -154,26 +162,62 @@ static __always_inline int write_answer(struct __sk_buff *ctx, const void *heade
 	return bpf_redirect(ctx->ifindex, 0);
 }
 
-/* A good IPv4 header adds up to nothing: what the transport's checksum covers of
- * the quote is the quote.
+/* The sum of a part of the frame goes by pieces. */
+#define OVL_PIECES (OVL_LEAST_MTU6 / OVL_PIECE)
+
+static __noinline __u32 sum_up(struct __sk_buff *ctx, __u32 at, __u32 len)
+{
+	struct work *k = work();
+	__u32 i, sum = 0;
+
+	if (!k)
+		return 0;
+	for (i = 0; i < OVL_PIECES && len >= OVL_PIECE; i++) {
+		if (bpf_skb_load_bytes(ctx, at, k->piece, OVL_PIECE))
+			return 0;
+		sum = bpf_csum_diff(NULL, 0, (__be32 *)k->piece, OVL_PIECE, sum);
+		at += OVL_PIECE;
+		len -= OVL_PIECE;
+	}
+	len &= OVL_PIECE - 1;
+	if (!len)
+		return fold16(sum);
+	__builtin_memset(k->piece, 0, OVL_PIECE);
+	if (bpf_skb_load_bytes(ctx, at, k->piece, len))
+		return 0;
+	return fold16(bpf_csum_diff(NULL, 0, (__be32 *)k->piece, OVL_PIECE, sum));
+}
+
+/* What an answer says. */
+struct icmp_error {
+	__u8 type;
+	__u8 code;
+	__be32 rest; /* of its header */
+};
+
+/* answer4 and answer6 answer from the network's gateway; without one, from where
+ * the packet was to go. A good IPv4 header adds up to nothing: what the transport's
+ * checksum covers of the quote is the quote.
  */
 static __always_inline int answer4(struct __sk_buff *ctx, const struct network_entry *network,
-				   __u32 mtu)
+				   const struct icmp_error *e)
 {
 	const __u32 len = ctx->len - ETH_HLEN;
-	struct ethhdr *eth = frame(ctx, ETH_HLEN + OVL_QUOTE4);
+	struct ethhdr *eth = frame(ctx, ETH_HLEN + sizeof(struct iphdr));
+	__u32 quoted, quote, l4, proto;
 	struct answer4 a = {};
-	__u32 quote, l4, proto;
 	__be32 pseudo[3];
 	struct iphdr *ip;
 
 	if (!eth || !answerable4(ctx, (void *)(eth + 1)))
 		return TC_ACT_SHOT;
-	eth = frame(ctx, ETH_HLEN + OVL_QUOTE4);
+	eth = frame(ctx, ETH_HLEN + sizeof(*ip));
 	if (!eth)
 		return TC_ACT_SHOT;
 	ip = (void *)(eth + 1);
-	quote = fold16(add_up(0, ip, OVL_QUOTE4));
+	quoted = ctx->gso_size ? len : bpf_ntohs(ip->tot_len);
+	if (quoted > OVL_QUOTE4)
+		quoted = OVL_QUOTE4;
 	l4 = ip->ihl * 4;
 	proto = ip->protocol;
 	a.ip.daddr = pseudo[0] = ip->saddr;
@@ -181,44 +225,47 @@ static __always_inline int answer4(struct __sk_buff *ctx, const struct network_e
 	if (network && addr4(network->gateway4))
 		a.ip.saddr = addr4(network->gateway4);
 	pseudo[2] = bpf_htonl(len - l4 + proto);
+	quote = sum_up(ctx, ETH_HLEN, quoted);
 	quote += settle_sum(ctx, proto, ETH_HLEN + l4, quote, add_up(0, pseudo, sizeof(pseudo)));
-	if (!open_answer(ctx, OVL_QUOTE4, sizeof(a)))
+	if (!open_answer(ctx, quoted, sizeof(a)))
 		return TC_ACT_SHOT;
 
 	a.ip.version = 4;
 	a.ip.ihl = sizeof(a.ip) / 4;
 	a.ip.tos = OVL_TOS_CONTROL;
-	a.ip.tot_len = bpf_htons(OVL_LEAST_MTU4);
+	a.ip.tot_len = bpf_htons(sizeof(a) + quoted);
 	a.ip.frag_off = bpf_htons(OVL_IP_DF);
 	a.ip.ttl = OVL_OUTER_TTL;
 	a.ip.protocol = IPPROTO_ICMP;
 	a.ip.check = ip_checksum(&a.ip);
-	a.type = OVL_ICMP_UNREACHABLE;
-	a.code = OVL_ICMP_FRAG_NEEDED;
-	a.mtu = bpf_htons(mtu);
+	a.type = e->type;
+	a.code = e->code;
+	a.rest = e->rest;
 	a.csum = ~fold16(add_up(quote, &a.type, OVL_ICMP_HLEN));
 	return write_answer(ctx, &a, sizeof(a));
 }
 
 static __always_inline int answer6(struct __sk_buff *ctx, const struct network_entry *network,
-				   __u32 mtu)
+				   const struct icmp_error *e)
 {
 	struct upper u = { .offset = ETH_HLEN + sizeof(struct ipv6hdr) };
 	const __u32 len = ctx->len - ETH_HLEN - sizeof(struct ipv6hdr);
-	struct ethhdr *eth = frame(ctx, ETH_HLEN + OVL_QUOTE6);
+	struct ethhdr *eth = frame(ctx, ETH_HLEN + sizeof(struct ipv6hdr));
+	__u32 quoted, quote, header, addrs;
 	struct answer6 a = {};
 	struct ipv6hdr *ip6;
-	__u32 quote, covered, addrs;
 	__be32 tail[2];
 
 	if (!eth || !answerable6(ctx, (void *)(eth + 1), &u))
 		return TC_ACT_SHOT;
-	eth = frame(ctx, ETH_HLEN + OVL_QUOTE6);
+	eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
 	if (!eth)
 		return TC_ACT_SHOT;
 	ip6 = (void *)(eth + 1);
-	quote = fold16(add_up(0, ip6, OVL_QUOTE6));
-	covered = quote + (__u16)~fold16(add_up(0, ip6, sizeof(*ip6)));
+	quoted = sizeof(*ip6) + (ctx->gso_size ? len : bpf_ntohs(ip6->payload_len));
+	if (quoted > OVL_QUOTE6)
+		quoted = OVL_QUOTE6;
+	header = fold16(add_up(0, ip6, sizeof(*ip6)));
 	addrs = add_up(0, &ip6->saddr, 2 * sizeof(ip6->saddr));
 	copy_words(&a.ip6.daddr, &ip6->saddr, 4);
 	copy_words(&a.ip6.saddr, &ip6->daddr, 4);
@@ -226,20 +273,22 @@ static __always_inline int answer6(struct __sk_buff *ctx, const struct network_e
 		copy_words(&a.ip6.saddr, network->gateway6, 4);
 	tail[0] = bpf_htonl(len);
 	tail[1] = bpf_htonl(u.proto);
+	quote = sum_up(ctx, ETH_HLEN, quoted);
 	if (!u.extended)
-		quote += settle_sum(ctx, u.proto, u.offset, covered,
+		quote += settle_sum(ctx, u.proto, u.offset, quote + (__u16)~header,
 				    add_up(addrs, tail, sizeof(tail)));
-	if (!open_answer(ctx, OVL_QUOTE6, sizeof(a)))
+	if (!open_answer(ctx, quoted, sizeof(a)))
 		return TC_ACT_SHOT;
 
 	a.ip6.version = 6;
-	a.ip6.payload_len = bpf_htons(OVL_LEAST_MTU6 - sizeof(a.ip6));
+	a.ip6.payload_len = bpf_htons(OVL_ICMP_HLEN + quoted);
 	a.ip6.nexthdr = IPPROTO_ICMPV6;
 	a.ip6.hop_limit = OVL_OUTER_TTL;
-	a.type = OVL_ICMP6_TOO_BIG;
-	a.mtu = bpf_htonl(mtu);
+	a.type = e->type;
+	a.code = e->code;
+	a.rest = e->rest;
 	/* The pseudo-header, RFC 4443 section 2.3. */
-	tail[0] = bpf_htonl(OVL_LEAST_MTU6 - sizeof(a.ip6));
+	tail[0] = bpf_htonl(OVL_ICMP_HLEN + quoted);
 	tail[1] = bpf_htonl(IPPROTO_ICMPV6);
 	quote = add_up(quote, tail, sizeof(tail));
 	quote = add_up(quote, &a.ip6.saddr, 2 * sizeof(a.ip6.saddr));
@@ -249,23 +298,34 @@ static __always_inline int answer6(struct __sk_buff *ctx, const struct network_e
 
 /* too_big drops a packet that does not fit, and tells its sender which size does.
  * vni is the network whose gateway the answer comes from; without one, or where it
- * has none, it comes from the packet's destination. Frames that are not IP are
+ * has none, it comes from the packet's destination. What was to a VIP is quoted as it
+ * came. Frames that are not IP are
  * counted, no more. The drop is what counts: the answer is of our making. It is a
  * function of its own so that the verifier goes through it once.
  */
 __noinline int too_big(struct __sk_buff *ctx, __u32 vni, __u32 mtu)
 {
 	struct network_entry *network = bpf_map_lookup_elem(&ovl_networks, &vni);
+	struct icmp_error e = {};
 	struct ethhdr *eth;
 
 	count_dropped(ctx, OVL_DROP_TOO_BIG, 1, true);
+	if (noted(ctx, OVL_CB_TRANSLATED) && translate_back(ctx))
+		return TC_ACT_SHOT;
 	eth = frame(ctx, sizeof(*eth));
 	if (!eth)
 		return TC_ACT_SHOT;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return answer4(ctx, network, mtu < OVL_LEAST_MTU4 ? OVL_LEAST_MTU4 : mtu);
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return answer6(ctx, network, mtu < OVL_LEAST_MTU6 ? OVL_LEAST_MTU6 : mtu);
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		e.type = OVL_ICMP_UNREACHABLE;
+		e.code = OVL_ICMP_FRAG_NEEDED;
+		e.rest = bpf_htonl(mtu < OVL_LEAST_MTU4 ? OVL_LEAST_MTU4 : mtu);
+		return answer4(ctx, network, &e);
+	}
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		e.type = OVL_ICMP6_TOO_BIG;
+		e.rest = bpf_htonl(mtu < OVL_LEAST_MTU6 ? OVL_LEAST_MTU6 : mtu);
+		return answer6(ctx, network, &e);
+	}
 	return TC_ACT_SHOT;
 }
 

@@ -14,6 +14,13 @@
 #define OVL_MAX_PEERS 4096
 #define OVL_MAX_FLOOD 65536
 #define OVL_MAX_DROPS 64
+#define OVL_MAX_VIPS 131072
+#define OVL_MAX_TARGET_PORTS 262144
+#define OVL_MAX_BACKENDS 1048576
+#define OVL_MAX_FLOWS 131072 /* two entries a flow */
+#define OVL_MAX_YOUNG 65536
+#define OVL_MAX_AFFINITY 65536
+#define OVL_MAX_FRAGMENTS 8192
 #define OVL_MAX_WAYS 512 /* a CPU; a power of two */
 #define OVL_MAX_SLOTS (OVL_MAX_PORTS + 1) /* slot 0 is nobody's */
 
@@ -108,6 +115,13 @@ struct {
 /* Not pinned: they belong to the programs that fill them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct work);
+} ovl_work SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, OVL_MAX_WAYS);
 	__type(key, __u32);
 	__type(value, struct way_out);
@@ -146,5 +160,91 @@ struct {
 	__type(value, struct counter);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } ovl_drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_VIPS);
+	__type(key, struct vip_key);
+	__type(value, struct vip_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_services SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_TARGET_PORTS);
+	__type(key, struct target_key);
+	__type(value, struct target_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_targets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_BACKENDS);
+	__type(key, struct backend_key);
+	__type(value, struct backend_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_backends SEC(".maps");
+
+/* Services of the same backends share a table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, OVL_MAX_VIPS);
+	__type(key, struct table_key);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(map_flags, BPF_F_INNER_MAP); /* sizes differ */
+		__uint(max_entries, 2);
+		__type(key, __u32);
+		__type(value, table_row);
+	});
+} ovl_tables SEC(".maps");
+
+/* What the programs remember of flows. Those that both ends keep up are apart,
+ * so that no flood of others pushes them out.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OVL_MAX_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, struct flow_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OVL_MAX_YOUNG);
+	__type(key, struct flow_key);
+	__type(value, struct flow_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_flows_young SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OVL_MAX_AFFINITY);
+	__type(key, struct affinity_key);
+	__type(value, struct affinity_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_affinity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, OVL_MAX_FRAGMENTS);
+	__type(key, struct fragment_key);
+	__type(value, struct fragment_entry);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct numbers);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} ovl_numbers SEC(".maps");
 
 #endif

@@ -9,13 +9,15 @@
 #include "upper.h"
 
 /* What the program notes of its frame in ctx->cb: the measure, and the slot of
- * the port that sent it, zero if none did. Written out, for the compiler
+ * the port that sent it, zero if none did, and whether it is one no more that the
+ * port would know. Written out, for the compiler
  * otherwise computes an address of its own, which the verifier refuses.
  */
 #define OVL_CB(n) offsetof(struct __sk_buff, cb[n])
 #define OVL_CB_PACKETS OVL_CB(0)
 #define OVL_CB_BYTES OVL_CB(1)
 #define OVL_CB_SLOT OVL_CB(2)
+#define OVL_CB_TRANSLATED OVL_CB(3) /* it was to a VIP (nat.h) */
 
 #define note(ctx, offset, value) \
 	asm volatile("*(u32 *)(%0 + %1) = %2" ::"r"(ctx), "i"(offset), "r"((__u32)(value)))
@@ -108,6 +110,7 @@ static __always_inline void measure(struct __sk_buff *ctx, __u32 start)
 	__u32 len = ctx->len;
 
 	note(ctx, OVL_CB_SLOT, 0);
+	note(ctx, OVL_CB_TRANSLATED, 0);
 	note(ctx, OVL_CB_PACKETS, 1);
 	note(ctx, OVL_CB_BYTES,
 	     (len > start ? len - start : 0) + (ctx->vlan_present ? OVL_VLAN_HLEN : 0));

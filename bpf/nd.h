@@ -231,12 +231,16 @@ static __always_inline int answer_nd(struct __sk_buff *ctx, const struct port *p
 {
 	__u8 owner[ETH_ALEN] OVL_ALIGNED;
 	struct nd_frame *nd = frame(ctx, sizeof(*nd));
+	struct fdb_entry *e;
 	int reason;
 
 	if (!nd)
 		return drop(ctx, OVL_DROP_TRUNCATED);
-	/* A link-local address may be made of a MAC that nobody has. */
-	if (!owner6(port->vni, nd->target, owner) || !fdb(port->vni, owner))
+	/* A link-local address may be made of a MAC that no endpoint has. */
+	if (!owner6(port->vni, nd->target, owner))
+		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
+	e = fdb(port->vni, owner);
+	if (!e || ((e->flags & OVL_TO_SERVICE) && link_local(nd->target, owner)))
 		return drop(ctx, OVL_DROP_UNKNOWN_NEIGHBOUR);
 	if (same_mac(owner, port->mac))
 		return drop(ctx, OVL_DROP_MULTICAST);

@@ -13,6 +13,34 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type OvlAffinityEntry struct {
+	_        structs.HostLayout
+	Endpoint uint32
+	Pad      uint32
+	Seen     uint64
+}
+
+type OvlAffinityKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Client  [16]uint8
+}
+
+type OvlBackendEntry struct {
+	_        structs.HostLayout
+	Id       [64]int8
+	Addr4    [4]uint8
+	Addr6    [16]uint8
+	Mac      [6]uint8
+	Draining uint16
+}
+
+type OvlBackendKey struct {
+	_        structs.HostLayout
+	Service  uint32
+	Endpoint uint32
+}
+
 type OvlConfig struct {
 	_            structs.HostLayout
 	Vtep         [16]uint8
@@ -87,6 +115,50 @@ type OvlFloodKey struct {
 	Index uint32
 }
 
+type OvlFlowEntry struct {
+	_        structs.HostLayout
+	Src      [16]uint8
+	Dst      [16]uint8
+	Sport    uint16
+	Dport    uint16
+	Mac      [6]uint8
+	Flags    uint16
+	Service  uint32
+	Endpoint uint32
+	Epoch    uint32
+	Born     uint64
+	Seen     uint64
+	Counted  OvlCounter
+}
+
+type OvlFlowKey struct {
+	_        structs.HostLayout
+	Vni      uint32
+	Src      [16]uint8
+	Dst      [16]uint8
+	Sport    uint16
+	Dport    uint16
+	Protocol uint8
+	Pad      [3]uint8
+}
+
+type OvlFragmentEntry struct {
+	_        structs.HostLayout
+	Sport    uint16
+	Dport    uint16
+	Protocol uint32
+	Seen     uint64
+}
+
+type OvlFragmentKey struct {
+	_        structs.HostLayout
+	Vni      uint32
+	Src      [16]uint8
+	Dst      [16]uint8
+	Id       [4]uint8
+	Protocol uint32
+}
+
 type OvlMemberEntry struct {
 	_    structs.HostLayout
 	Peer uint32
@@ -122,6 +194,13 @@ type OvlNetworkEntry struct {
 	Pad       uint16
 }
 
+type OvlNumbers struct {
+	_        structs.HostLayout
+	Service  uint32
+	Endpoint uint32
+	Epoch    uint32
+}
+
 type OvlPathEntry struct {
 	_       structs.HostLayout
 	Limit   uint32
@@ -155,6 +234,7 @@ type OvlPort struct {
 	Addr4 [4]uint8
 	Addr6 [16]uint8
 	Slot  uint32
+	Flags uint32
 }
 
 type OvlPortTraffic struct {
@@ -166,6 +246,26 @@ type OvlPortTraffic struct {
 	Counted OvlTraffic
 }
 
+type OvlTableKey struct {
+	_       structs.HostLayout
+	Service uint32
+	Family  uint32
+}
+
+type OvlTargetEntry struct {
+	_    structs.HostLayout
+	Port uint16
+	Pad  uint16
+}
+
+type OvlTargetKey struct {
+	_        structs.HostLayout
+	Service  uint32
+	Port     uint16
+	Protocol uint8
+	Pad      uint8
+}
+
 type OvlTraffic struct {
 	_        structs.HostLayout
 	Sent     OvlCounter
@@ -173,6 +273,20 @@ type OvlTraffic struct {
 	Answered OvlCounter
 	Dropped  OvlCounter
 	Copied   OvlCounter
+}
+
+type OvlVipEntry struct {
+	_        structs.HostLayout
+	Service  uint32
+	Flags    uint32
+	Affinity uint32
+	Name     [64]int8
+}
+
+type OvlVipKey struct {
+	_    structs.HostLayout
+	Vni  uint32
+	Addr [16]uint8
 }
 
 type OvlWayIn struct {
@@ -195,24 +309,76 @@ type OvlWayOut struct {
 	To      OvlFdbEntry
 }
 
+type OvlWork struct {
+	_        structs.HostLayout
+	Key      OvlFlowKey
+	Other    OvlFlowKey
+	Flow     OvlFlowEntry
+	Fragment OvlFragmentKey
+	From     struct {
+		_     structs.HostLayout
+		Src   [16]uint8
+		Dst   [16]uint8
+		Sport uint16
+		Dport uint16
+	}
+	To struct {
+		_     structs.HostLayout
+		Src   [16]uint8
+		Dst   [16]uint8
+		Sport uint16
+		Dport uint16
+	}
+	FromMac struct {
+		_   structs.HostLayout
+		Dst [6]uint8
+		Src [6]uint8
+	}
+	ToMac struct {
+		_   structs.HostLayout
+		Dst [6]uint8
+		Src [6]uint8
+	}
+	Head  [20]uint8
+	L4    uint32
+	End   uint32
+	Epoch uint32
+	Ipv6  uint16
+	Part  uint16
+	Upper uint32
+	Pad   uint32
+	Piece [64]uint8
+	Now   uint64
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	OvlMapOvlAffinity   = "ovl_affinity"
+	OvlMapOvlBackends   = "ovl_backends"
 	OvlMapOvlConfig     = "ovl_config"
 	OvlMapOvlDrops      = "ovl_drops"
 	OvlMapOvlFdb        = "ovl_fdb"
 	OvlMapOvlFlood      = "ovl_flood"
+	OvlMapOvlFlows      = "ovl_flows"
+	OvlMapOvlFlowsYoung = "ovl_flows_young"
+	OvlMapOvlFragments  = "ovl_fragments"
 	OvlMapOvlMembers    = "ovl_members"
 	OvlMapOvlNeigh      = "ovl_neigh"
 	OvlMapOvlNetworks   = "ovl_networks"
+	OvlMapOvlNumbers    = "ovl_numbers"
 	OvlMapOvlPast       = "ovl_past"
 	OvlMapOvlPaths      = "ovl_paths"
 	OvlMapOvlPeers      = "ovl_peers"
 	OvlMapOvlPorts      = "ovl_ports"
+	OvlMapOvlServices   = "ovl_services"
+	OvlMapOvlTables     = "ovl_tables"
+	OvlMapOvlTargets    = "ovl_targets"
 	OvlMapOvlTraffic    = "ovl_traffic"
 	OvlMapOvlWaysIn     = "ovl_ways_in"
 	OvlMapOvlWaysOut    = "ovl_ways_out"
+	OvlMapOvlWork       = "ovl_work"
 	OvlProgFromEndpoint = "from_endpoint"
 	OvlProgFromUnderlay = "from_underlay"
 	OvlProgFromVxlan    = "from_vxlan"
@@ -271,20 +437,30 @@ type OvlProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OvlMapSpecs struct {
-	OvlConfig   *ebpf.MapSpec `ebpf:"ovl_config"`
-	OvlDrops    *ebpf.MapSpec `ebpf:"ovl_drops"`
-	OvlFdb      *ebpf.MapSpec `ebpf:"ovl_fdb"`
-	OvlFlood    *ebpf.MapSpec `ebpf:"ovl_flood"`
-	OvlMembers  *ebpf.MapSpec `ebpf:"ovl_members"`
-	OvlNeigh    *ebpf.MapSpec `ebpf:"ovl_neigh"`
-	OvlNetworks *ebpf.MapSpec `ebpf:"ovl_networks"`
-	OvlPast     *ebpf.MapSpec `ebpf:"ovl_past"`
-	OvlPaths    *ebpf.MapSpec `ebpf:"ovl_paths"`
-	OvlPeers    *ebpf.MapSpec `ebpf:"ovl_peers"`
-	OvlPorts    *ebpf.MapSpec `ebpf:"ovl_ports"`
-	OvlTraffic  *ebpf.MapSpec `ebpf:"ovl_traffic"`
-	OvlWaysIn   *ebpf.MapSpec `ebpf:"ovl_ways_in"`
-	OvlWaysOut  *ebpf.MapSpec `ebpf:"ovl_ways_out"`
+	OvlAffinity   *ebpf.MapSpec `ebpf:"ovl_affinity"`
+	OvlBackends   *ebpf.MapSpec `ebpf:"ovl_backends"`
+	OvlConfig     *ebpf.MapSpec `ebpf:"ovl_config"`
+	OvlDrops      *ebpf.MapSpec `ebpf:"ovl_drops"`
+	OvlFdb        *ebpf.MapSpec `ebpf:"ovl_fdb"`
+	OvlFlood      *ebpf.MapSpec `ebpf:"ovl_flood"`
+	OvlFlows      *ebpf.MapSpec `ebpf:"ovl_flows"`
+	OvlFlowsYoung *ebpf.MapSpec `ebpf:"ovl_flows_young"`
+	OvlFragments  *ebpf.MapSpec `ebpf:"ovl_fragments"`
+	OvlMembers    *ebpf.MapSpec `ebpf:"ovl_members"`
+	OvlNeigh      *ebpf.MapSpec `ebpf:"ovl_neigh"`
+	OvlNetworks   *ebpf.MapSpec `ebpf:"ovl_networks"`
+	OvlNumbers    *ebpf.MapSpec `ebpf:"ovl_numbers"`
+	OvlPast       *ebpf.MapSpec `ebpf:"ovl_past"`
+	OvlPaths      *ebpf.MapSpec `ebpf:"ovl_paths"`
+	OvlPeers      *ebpf.MapSpec `ebpf:"ovl_peers"`
+	OvlPorts      *ebpf.MapSpec `ebpf:"ovl_ports"`
+	OvlServices   *ebpf.MapSpec `ebpf:"ovl_services"`
+	OvlTables     *ebpf.MapSpec `ebpf:"ovl_tables"`
+	OvlTargets    *ebpf.MapSpec `ebpf:"ovl_targets"`
+	OvlTraffic    *ebpf.MapSpec `ebpf:"ovl_traffic"`
+	OvlWaysIn     *ebpf.MapSpec `ebpf:"ovl_ways_in"`
+	OvlWaysOut    *ebpf.MapSpec `ebpf:"ovl_ways_out"`
+	OvlWork       *ebpf.MapSpec `ebpf:"ovl_work"`
 }
 
 // OvlVariableSpecs contains global variables before they are loaded into the kernel.
@@ -315,38 +491,58 @@ func (o *OvlObjects) Close() error {
 //
 // It can be passed to LoadOvlObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OvlMaps struct {
-	OvlConfig   *ebpf.Map `ebpf:"ovl_config"`
-	OvlDrops    *ebpf.Map `ebpf:"ovl_drops"`
-	OvlFdb      *ebpf.Map `ebpf:"ovl_fdb"`
-	OvlFlood    *ebpf.Map `ebpf:"ovl_flood"`
-	OvlMembers  *ebpf.Map `ebpf:"ovl_members"`
-	OvlNeigh    *ebpf.Map `ebpf:"ovl_neigh"`
-	OvlNetworks *ebpf.Map `ebpf:"ovl_networks"`
-	OvlPast     *ebpf.Map `ebpf:"ovl_past"`
-	OvlPaths    *ebpf.Map `ebpf:"ovl_paths"`
-	OvlPeers    *ebpf.Map `ebpf:"ovl_peers"`
-	OvlPorts    *ebpf.Map `ebpf:"ovl_ports"`
-	OvlTraffic  *ebpf.Map `ebpf:"ovl_traffic"`
-	OvlWaysIn   *ebpf.Map `ebpf:"ovl_ways_in"`
-	OvlWaysOut  *ebpf.Map `ebpf:"ovl_ways_out"`
+	OvlAffinity   *ebpf.Map `ebpf:"ovl_affinity"`
+	OvlBackends   *ebpf.Map `ebpf:"ovl_backends"`
+	OvlConfig     *ebpf.Map `ebpf:"ovl_config"`
+	OvlDrops      *ebpf.Map `ebpf:"ovl_drops"`
+	OvlFdb        *ebpf.Map `ebpf:"ovl_fdb"`
+	OvlFlood      *ebpf.Map `ebpf:"ovl_flood"`
+	OvlFlows      *ebpf.Map `ebpf:"ovl_flows"`
+	OvlFlowsYoung *ebpf.Map `ebpf:"ovl_flows_young"`
+	OvlFragments  *ebpf.Map `ebpf:"ovl_fragments"`
+	OvlMembers    *ebpf.Map `ebpf:"ovl_members"`
+	OvlNeigh      *ebpf.Map `ebpf:"ovl_neigh"`
+	OvlNetworks   *ebpf.Map `ebpf:"ovl_networks"`
+	OvlNumbers    *ebpf.Map `ebpf:"ovl_numbers"`
+	OvlPast       *ebpf.Map `ebpf:"ovl_past"`
+	OvlPaths      *ebpf.Map `ebpf:"ovl_paths"`
+	OvlPeers      *ebpf.Map `ebpf:"ovl_peers"`
+	OvlPorts      *ebpf.Map `ebpf:"ovl_ports"`
+	OvlServices   *ebpf.Map `ebpf:"ovl_services"`
+	OvlTables     *ebpf.Map `ebpf:"ovl_tables"`
+	OvlTargets    *ebpf.Map `ebpf:"ovl_targets"`
+	OvlTraffic    *ebpf.Map `ebpf:"ovl_traffic"`
+	OvlWaysIn     *ebpf.Map `ebpf:"ovl_ways_in"`
+	OvlWaysOut    *ebpf.Map `ebpf:"ovl_ways_out"`
+	OvlWork       *ebpf.Map `ebpf:"ovl_work"`
 }
 
 func (m *OvlMaps) Close() error {
 	return _OvlClose(
+		m.OvlAffinity,
+		m.OvlBackends,
 		m.OvlConfig,
 		m.OvlDrops,
 		m.OvlFdb,
 		m.OvlFlood,
+		m.OvlFlows,
+		m.OvlFlowsYoung,
+		m.OvlFragments,
 		m.OvlMembers,
 		m.OvlNeigh,
 		m.OvlNetworks,
+		m.OvlNumbers,
 		m.OvlPast,
 		m.OvlPaths,
 		m.OvlPeers,
 		m.OvlPorts,
+		m.OvlServices,
+		m.OvlTables,
+		m.OvlTargets,
 		m.OvlTraffic,
 		m.OvlWaysIn,
 		m.OvlWaysOut,
+		m.OvlWork,
 	)
 }
 

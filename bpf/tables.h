@@ -29,15 +29,21 @@ static __always_inline struct neigh_entry *neigh4(__u32 vni, __be32 addr)
 	return bpf_map_lookup_elem(&ovl_neigh, &key);
 }
 
+static __always_inline bool mapped6(const __u8 *addr)
+{
+	const __u32 *w = (const __u32 *)addr;
+
+	return !w[0] && !w[1] && w[2] == bpf_htonl(0xffff);
+}
+
 /* neigh6 leaves out the addresses that stand for IPv4 in the table: in an IPv6
  * packet nobody has them.
  */
 static __always_inline struct neigh_entry *neigh6(__u32 vni, const __u8 *addr)
 {
-	const __u32 *w = (const __u32 *)addr;
 	struct neigh_key key = { .vni = vni };
 
-	if (!w[0] && !w[1] && w[2] == bpf_htonl(0xffff))
+	if (mapped6(addr))
 		return NULL;
 	copy_words(key.addr, addr, 4);
 	return bpf_map_lookup_elem(&ovl_neigh, &key);

@@ -24,6 +24,8 @@ struct counter {
 };
 
 #define OVL_PORT_TAP 1 /* no peer device behind it */
+#define OVL_PORT_BACKEND 2 /* of some service */
+#define OVL_TO_SERVICE 4 /* no endpoint: OVL_SERVICE_MAC, the way to VIPs */
 
 /* ovl_ports, by ifindex: an endpoint on this host. */
 struct port {
@@ -33,6 +35,7 @@ struct port {
 	__u8 addr4[4] OVL_ALIGNED; /* its first IPv4 address */
 	__u8 addr6[16] OVL_ALIGNED; /* its first IPv6 address */
 	__u32 slot; /* index into ovl_traffic */
+	__u32 flags; /* OVL_PORT_… */
 };
 
 /* ovl_fdb, the forwarding table: where a MAC of a network lives. */
@@ -48,7 +51,7 @@ struct fdb_entry {
 	__u8 addr6[16] OVL_ALIGNED; /* its first IPv6 address */
 	__u32 ifindex; /* the port, zero: on another host */
 	__u16 peer; /* index into ovl_peers */
-	__u16 flags; /* OVL_PORT_… of the port */
+	__u16 flags; /* OVL_PORT_… of the endpoint, or OVL_TO_SERVICE */
 	__u32 slot; /* of the port, index into ovl_traffic */
 };
 
@@ -180,5 +183,173 @@ struct port_traffic {
 };
 
 /* ovl_drops, per CPU, by enum drop_reason: struct counter. */
+
+#define OVL_SERVICE_ANY_PORT 1 /* each leads to the same port of the backend */
+
+/* ovl_services, by VIP (IPv4 as ::ffff:a.b.c.d). */
+struct vip_key {
+	__u32 vni;
+	__u8 addr[16] OVL_ALIGNED;
+};
+
+struct vip_entry {
+	__u32 service; /* its number */
+	__u32 flags; /* OVL_SERVICE_… */
+	__u32 affinity; /* seconds, 0: none */
+	char name[64];
+};
+
+/* ovl_targets: the ports that a service offers, and where they lead. */
+struct target_key {
+	__u32 service;
+	__u16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+
+struct target_entry {
+	__u16 port; /* of the backend */
+	__u16 pad;
+};
+
+/* ovl_backends: which endpoints a service has on its list. An endpoint has one
+ * number, whatever services it is a backend of, and no other ever gets it.
+ */
+struct backend_key {
+	__u32 service;
+	__u32 endpoint;
+};
+
+struct backend_entry {
+	char id[64]; /* of the endpoint */
+	__u8 addr4[4] OVL_ALIGNED; /* zero: none */
+	__u8 addr6[16] OVL_ALIGNED;
+	__u8 mac[ETH_ALEN];
+	__u16 draining;
+};
+
+/* ovl_tables: a Maglev table for each family of a service, in rows. The first
+ * row begins with the number of entries; the numbers of endpoints follow from
+ * the second on.
+ */
+struct table_key {
+	__u32 service;
+	__u32 family; /* 4 or 6 */
+};
+
+#define OVL_ROW 16
+
+typedef __u32 table_row[OVL_ROW];
+
+/* ovl_flows and ovl_flows_young: a direction of a flow, by its packets as they
+ * come, and what becomes of them.
+ */
+struct flow_key {
+	__u32 vni;
+	__u8 src[16] OVL_ALIGNED;
+	__u8 dst[16] OVL_ALIGNED;
+	__u16 sport;
+	__u16 dport;
+	__u8 protocol;
+	__u8 pad[3];
+};
+
+#define OVL_FLOW_REVERSE 1 /* from the backend */
+#define OVL_FLOW_OWN 2 /* the client is its own backend */
+#define OVL_FLOW_AFFINE 4 /* ovl_affinity hears of it */
+#define OVL_FLOW_CLOSING 8 /* FIN or reset went this way */
+#define OVL_FLOW_ESTABLISHED 16 /* both have spoken, a second or longer ago */
+
+struct flow_entry {
+	__u8 src[16] OVL_ALIGNED;
+	__u8 dst[16] OVL_ALIGNED;
+	__u16 sport;
+	__u16 dport;
+	__u8 mac[ETH_ALEN]; /* the backend's */
+	__u16 flags; /* OVL_FLOW_… */
+	__u32 service;
+	__u32 endpoint; /* the backend */
+	__u32 epoch; /* of the tables that said last that it goes on */
+	__u64 born; /* ns of bpf_ktime_get_coarse_ns, as is seen */
+	__u64 seen; /* to a second */
+	struct counter counted;
+};
+
+/* ovl_affinity: where a client of a service was led last. */
+struct affinity_key {
+	__u32 service;
+	__u8 client[16] OVL_ALIGNED;
+};
+
+struct affinity_entry {
+	__u32 endpoint;
+	__u32 pad;
+	__u64 seen; /* ns of bpf_ktime_get_coarse_ns, to a second */
+};
+
+/* ovl_fragments: the ports that a first fragment had. */
+struct fragment_key {
+	__u32 vni;
+	__u8 src[16] OVL_ALIGNED;
+	__u8 dst[16] OVL_ALIGNED;
+	__u8 id[4] OVL_ALIGNED;
+	__u32 protocol;
+};
+
+struct fragment_entry {
+	__u16 sport;
+	__u16 dport;
+	__u32 protocol; /* of the flow: an IPv6 fragment header may name another */
+	__u64 seen; /* ns of bpf_ktime_get_coarse_ns */
+};
+
+/* ovl_work, per CPU: the packet that is looked at, as far as services have to do
+ * with it. The stack has no room for it.
+ */
+struct ends { /* as flow_key and flow_entry have them */
+	__u8 src[16] OVL_ALIGNED;
+	__u8 dst[16] OVL_ALIGNED;
+	__u16 sport;
+	__u16 dport;
+};
+
+struct macs {
+	__u8 dst[ETH_ALEN];
+	__u8 src[ETH_ALEN];
+};
+
+#define OVL_PIECE 64
+#define OVL_PART_FIRST 1
+#define OVL_PART_LATER 2
+
+struct work {
+	struct flow_key key; /* a later fragment has its first one's ports */
+	struct flow_key other; /* of the other direction */
+	struct flow_entry flow; /* to be written to a map */
+	struct fragment_key fragment;
+	struct ends from; /* what translate replaces */
+	struct ends to; /* and by what */
+	struct macs from_mac;
+	struct macs to_mac;
+	__u8 head[20]; /* the transport header's first bytes */
+	__u32 l4; /* its offset in the frame, 0: a later fragment has none */
+	__u32 end; /* of the packet in the frame, which may be padded */
+	__u32 epoch;
+	__u16 ipv6;
+	__u16 part; /* OVL_PART_…, 0: a whole packet */
+	__u32 upper; /* the transport protocol: of an ICMP error not that of key */
+	__u32 pad;
+	__u8 piece[OVL_PIECE]; /* of the frame, for its sum */
+	__u64 now; /* ns of bpf_ktime_get_coarse_ns */
+};
+
+/* ovl_numbers, one entry: the last that were given out, which no other agent may
+ * give out again. The programs do not look at it.
+ */
+struct numbers {
+	__u32 service;
+	__u32 endpoint;
+	__u32 epoch;
+};
 
 #endif

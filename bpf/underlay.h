@@ -10,6 +10,7 @@
 #include "deliver.h"
 #include "flood.h"
 #include "learn.h"
+#include "service.h"
 #include "source.h"
 #include "tunnel.h"
 #include "upper.h"
@@ -299,6 +300,8 @@ static __always_inline int from_tunnel(struct __sk_buff *ctx)
 	if (strip(ctx, inner_eth.h_proto))
 		return pass(ctx, o.tos, inner_eth.h_proto);
 	reason = reframe(ctx, &inner_eth, o.tos);
+	if (!reason && (way->from.flags & OVL_PORT_BACKEND))
+		reason = from_backend(ctx, vni);
 	if (reason)
 		return drop(ctx, reason);
 	return received_from(ctx, way->from.peer, deliver(ctx, &way->to, true));

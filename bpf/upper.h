@@ -20,6 +20,8 @@ struct upper {
 	__u8 type; /* its first byte: of ICMPv6, the message's type */
 	bool extended; /* extension headers stand before it */
 	bool fragment;
+	__u8 fragment_proto; /* as its fragment header has it */
+	__be32 id; /* of the fragment */
 };
 
 /* The first bytes of every extension header. */
@@ -52,6 +54,8 @@ static __noinline int walk6(struct __sk_buff *ctx, struct upper *u)
 		u->extended = true;
 		if (u->proto == IPPROTO_FRAGMENT) {
 			u->fragment = true;
+			u->fragment_proto = h.next;
+			bpf_skb_load_bytes(ctx, u->offset + 4, &u->id, sizeof(u->id));
 			if (h.frag & bpf_htons(OVL_EXT_FRAG_OFFSET))
 				return 0;
 		} else if (u->proto == IPPROTO_AH) {

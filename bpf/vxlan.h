@@ -9,6 +9,7 @@
 #include "deliver.h"
 #include "flood.h"
 #include "nd.h"
+#include "service.h"
 #include "source.h"
 #include "tunnel.h"
 #include "underlay.h"
@@ -131,6 +132,14 @@ static __always_inline int answer_duplicate(struct __sk_buff *ctx, __u32 vni, co
 	return encapsulate_slow(ctx, cfg, from, vni);
 }
 
+static __always_inline bool untagged_ip(struct __sk_buff *ctx)
+{
+	struct ethhdr *eth = frame(ctx, sizeof(*eth));
+
+	return eth && !ctx->vlan_present &&
+	       (eth->h_proto == bpf_htons(ETH_P_IP) || eth->h_proto == bpf_htons(ETH_P_IPV6));
+}
+
 static __always_inline int from_device(struct __sk_buff *ctx)
 {
 	struct bpf_tunnel_key key = {};
@@ -178,6 +187,11 @@ static __always_inline int from_device(struct __sk_buff *ctx)
 		return drop(ctx, inner_reason(reason));
 	if (to && target.nameless)
 		return answer_duplicate(ctx, key.tunnel_id, target.mac, from);
+	if (to && (from->flags & OVL_PORT_BACKEND) && untagged_ip(ctx)) {
+		reason = from_backend(ctx, key.tunnel_id);
+		if (reason)
+			return drop(ctx, reason);
+	}
 	verdict = to ? deliver(ctx, to, false) : flood(ctx, key.tunnel_id, OVL_FROM_TUNNEL);
 	return received_from(ctx, peer, verdict);
 }

@@ -17,7 +17,7 @@ static __always_inline __u32 way_slot(__u32 a, const __u8 *mac)
 
 static __always_inline bool known(const struct fdb_entry *e)
 {
-	return e->ifindex || e->peer;
+	return e->ifindex || e->peer || (e->flags & OVL_TO_SERVICE);
 }
 
 static __always_inline void copy_fdb(struct fdb_entry *to, const struct fdb_entry *from)
@@ -69,7 +69,7 @@ static __always_inline int remote_sender(__u32 vni, const __u8 *mac, const __u8 
 	struct fdb_entry *f = fdb(vni, mac);
 
 	*from = f;
-	if (f && !f->ifindex && same_vtep(f->vtep, vtep))
+	if (f && f->peer && same_vtep(f->vtep, vtep))
 		return 0;
 	if (!bpf_map_lookup_elem(&ovl_networks, &vni))
 		return OVL_DROP_UNKNOWN_VNI;

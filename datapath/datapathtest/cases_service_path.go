@@ -22,7 +22,7 @@ func vipPathCases(s *Site) []Case {
 				a.forth(a.ofLength(s.MTU)), a.tooLong(a.ofLength(s.MTU+1), s.Gateway.on(k.family), s.MTU), a.forth(a.ofLength(s.MTU)))...))
 
 			b := f()
-			narrowPath := serviceCase(name("a path that takes less"), v, append(b.begins(),
+			narrowPath := serviceCase(name("a path that takes less"), v, append(append([]Step{{Check: learned}}, b.begins()...),
 				b.forth(b.ofLength(narrowed)), b.tooLong(b.ofLength(narrowed+1), s.Gateway.on(k.family), narrowed))...)
 			narrowPath.State = func(st *datapath.State) {
 				v.state(st)
@@ -34,7 +34,7 @@ func vipPathCases(s *Site) []Case {
 			cases = append(cases, narrowPath, wide)
 
 			c := f()
-			nobody := serviceCase(name("without gateways"), v, append(c.begins(), c.tooLong(c.ofLength(s.MTU+1), c.to.Party, s.MTU))...)
+			nobody := serviceCase(name("without gateways"), v, append(append([]Step{{Check: learned}}, c.begins()...), c.tooLong(c.ofLength(s.MTU+1), c.to.Party, s.MTU))...)
 			nobody.State = func(st *datapath.State) {
 				v.state(st)
 				Network(st, Red).Gateways = nil

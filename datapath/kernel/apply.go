@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -52,11 +53,12 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	want, errs := build(s, numbers{
 		underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index, slot: d.slots.index, flood: flood,
 	})
-	if err := errors.Join(d.peers.write(d.objs.OvlPeers), d.slots.write(d.objs.OvlTraffic)); err != nil {
+	errs = append(errs, d.services.plan(s)...)
+	if err := errors.Join(d.peers.write(d.objs.OvlPeers), d.slots.write(d.objs.OvlTraffic), d.services.write(d.objs.OvlNumbers)); err != nil {
 		return err
 	}
 	errs = append(errs, syncPaths(d.objs.OvlPaths, d.paths.limits(s, d.routeMTU, time.Now())))
-	syncers, err := d.syncers(want, flood, vxlan)
+	syncers, err := d.syncers(want, flood, vxlan, d.applied && s.Equal(d.last))
 	if err != nil {
 		return err
 	}
@@ -90,6 +92,7 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 		d.log.Warn("repaired datapath", "entries", changed)
 	}
 	err = errors.Join(errs...)
+	d.services.done(err == nil)
 	d.last, d.applied = s, err == nil
 	return err
 }
@@ -111,10 +114,13 @@ func (d *Datapath) reserveHeadroom(s datapath.State) {
 }
 
 // nextEpoch voids what the programs have kept of the tables before they were
-// changed.
+// changed. Flows keep it longer than programs live: none comes again.
 func (d *Datapath) nextEpoch() error {
-	d.epoch++
-	if err := d.objs.Epoch.Set(d.epoch); err != nil {
+	epoch := d.services.nextEpoch()
+	if err := d.services.write(d.objs.OvlNumbers); err != nil {
+		return err
+	}
+	if err := d.objs.Epoch.Set(epoch); err != nil {
 		return fmt.Errorf("variable epoch: %w", err)
 	}
 	return nil
@@ -161,8 +167,8 @@ func allowForwarding(device string, vtep netip.Addr) error {
 
 // syncers lists the maps in the order in which they may gain entries: what a
 // look-up leads to is there before what leads to it, and first what the
-// programs know of their host.
-func (d *Datapath) syncers(want tables, flood floodTable, vxlan uint32) ([]syncer, error) {
+// programs know of their host. again: it is the State of the last time.
+func (d *Datapath) syncers(want tables, flood floodTable, vxlan uint32, again bool) ([]syncer, error) {
 	config, err0 := newSyncer(bpf.OvlMapOvlConfig, d.objs.OvlConfig, map[uint32]bpf.OvlConfig{
 		0: {Vtep: d.opts.VTEP.As16(), VxlanIfindex: vxlan, VxlanPort: d.opts.Port},
 	})
@@ -172,7 +178,9 @@ func (d *Datapath) syncers(want tables, flood floodTable, vxlan uint32) ([]synce
 	neigh, err4 := newSyncer(bpf.OvlMapOvlNeigh, d.objs.OvlNeigh, want.neigh)
 	ports, err5 := newSyncer(bpf.OvlMapOvlPorts, d.objs.OvlPorts, want.ports)
 	floods := syncerOf(bpf.OvlMapOvlFlood, d.objs.OvlFlood, flood, want.flood)
-	return []syncer{config, floods, networks, members, fdb, neigh, ports}, errors.Join(err0, err1, err2, err3, err4, err5)
+	services, err6 := d.services.syncers(&d.objs, again)
+	all := slices.Concat([]syncer{config}, services, []syncer{floods, networks, members, fdb, neigh, ports})
+	return all, errors.Join(err0, err1, err2, err3, err4, err5, err6)
 }
 
 // attach puts the programs where they belong and returns how many it changed,

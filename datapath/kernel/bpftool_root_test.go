@@ -128,8 +128,8 @@ func TestBPFTool(t *testing.T) {
 				dump(t, h, e.Name())
 			}
 		}
-		if maps != 12 {
-			t.Errorf("%d pinned maps, want the 12 of maps.h", maps)
+		if maps != 21 {
+			t.Errorf("%d pinned maps, want the 21 of maps.h", maps)
 		}
 	})
 }

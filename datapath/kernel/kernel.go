@@ -64,8 +64,8 @@ type Datapath struct {
 	peers    peerTable
 	slots    slotTable
 	devices  map[uint32]string // names of the ports' devices, by index
-	epoch    uint32            // of the tables, as the programs know it
 	paths    pathTable
+	services *serviceTable
 	last     datapath.State
 	applied  bool
 	drift    uint64
@@ -106,9 +106,13 @@ func Open(_ context.Context, o Options) (*Datapath, error) {
 		_ = d.objs.Close()
 		return nil, err
 	}
-	if err := d.objs.Epoch.Get(&d.epoch); err != nil {
+	if d.services, err = readServices(&d.objs); err != nil {
 		_ = d.objs.Close()
-		return nil, fmt.Errorf("variable epoch: %w", err)
+		return nil, err
+	}
+	if err := d.nextEpoch(); err != nil {
+		_ = d.objs.Close()
+		return nil, err
 	}
 	d.hooks = hooks{dir: filepath.Join(o.Dir, linksDir), hook: hook}
 	if d.peers, err = readPeers(d.objs.OvlPeers); err != nil {

@@ -421,9 +421,9 @@ func testProgramBudget(t *testing.T, o linktest.Options) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 38000},
-		{objs.FromUnderlay, 4200},
-		{objs.FromVxlan, 21500},
+		{objs.FromEndpoint, 95000},
+		{objs.FromUnderlay, 15000},
+		{objs.FromVxlan, 33000},
 	} {
 		info, err := c.program.Info()
 		if err != nil {

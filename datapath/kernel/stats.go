@@ -146,6 +146,3 @@ func sumPeer(perCPU []bpf.OvlPeer) datapath.PeerCounter {
 	}
 	return p
 }
-
-// Flows implements datapath.Datapath.
-func (d *Datapath) Flows(context.Context) ([]datapath.Flow, error) { return nil, nil }

@@ -12,6 +12,8 @@ import (
 // Flags of bpf/types.h.
 const (
 	fdbTAP           = 1 // OVL_PORT_TAP
+	fdbBackend       = 2 // OVL_PORT_BACKEND
+	fdbToService     = 4 // OVL_TO_SERVICE
 	networkMulticast = 1 // OVL_NETWORK_MULTICAST
 )
 
@@ -65,6 +67,7 @@ func build(s datapath.State, n numbers) (tables, []error) {
 				errs = append(errs, &datapath.ObjectError{Object: "port " + p.Device, Err: err})
 			}
 		}
+		t.addServices(network)
 		if network.Multicast {
 			if err := t.addFlood(network, n.flood); err != nil {
 				errs = append(errs, &datapath.ObjectError{Object: "multicast of VNI " + network.VNI.String(), Err: err})
@@ -118,6 +121,30 @@ func (t *tables) addRemote(vni encap.VNI, r datapath.Remote, n numbers) error {
 	}
 	t.addNeighbours(vni, r.MAC, r.Addrs)
 	return nil
+}
+
+// addServices makes ServiceMAC the neighbour that has the VIPs, and marks their
+// backends. What is behind a VIP is in maps of its own (services.go).
+func (t *tables) addServices(network datapath.Network) {
+	for _, v := range network.Services {
+		if len(v.VIPs) == 0 {
+			continue
+		}
+		t.fdb[fdbKey(network.VNI, datapath.ServiceMAC)] = bpf.OvlFdbEntry{Flags: fdbToService}
+		t.addNeighbours(network.VNI, datapath.ServiceMAC, v.VIPs)
+		for _, b := range v.Backends {
+			e, ok := t.fdb[fdbKey(network.VNI, b.MAC)]
+			if !ok {
+				continue
+			}
+			e.Flags |= fdbBackend
+			t.fdb[fdbKey(network.VNI, b.MAC)] = e
+			if p, ok := t.ports[e.Ifindex]; ok {
+				p.Flags |= fdbBackend
+				t.ports[e.Ifindex] = p
+			}
+		}
+	}
 }
 
 func (t *tables) addNeighbours(vni encap.VNI, mac encap.MAC, addrs []netip.Addr) {

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Packets to VIPs (docs/adr/0017). */
+#ifndef OVL_SERVICE_H
+#define OVL_SERVICE_H
+
+#include "balance.h"
+#include "quote.h"
+#include "refuse.h"
+#include "ways.h"
+
+/* How many source ports are tried for a flow whose own is taken. */
+#define OVL_PORT_TRIES 32
+#define OVL_FIRST_PORT 1024
+
+static __always_inline struct vip_entry *vip(__u32 vni, const __u8 *addr)
+{
+	struct vip_key key = { .vni = vni };
+
+	copy_words(key.addr, addr, 4);
+	return bpf_map_lookup_elem(&ovl_services, &key);
+}
+
+/* target is the port of backends that the packet's leads to. False: it is not
+ * offered.
+ */
+static __always_inline bool target(const struct work *k, const struct vip_entry *v, __u16 *port)
+{
+	const struct target_key key = {
+		.service = v->service,
+		.port = k->key.dport,
+		.protocol = k->key.protocol,
+	};
+	struct target_entry *t;
+
+	*port = k->key.dport;
+	if (v->flags & OVL_SERVICE_ANY_PORT)
+		return true;
+	t = bpf_map_lookup_elem(&ovl_targets, &key);
+	if (!t)
+		return false;
+	*port = t->port;
+	return true;
+}
+
+/* taken says whether answers with the key k->other already belong to another flow. */
+static __always_inline bool taken(const struct work *k)
+{
+	struct flow_entry *o = find(&k->other);
+
+	if (!o)
+		return false;
+	if ((o->flags & OVL_FLOW_REVERSE) && leads_to(o, &k->key))
+		return false;
+	return k->now < o->seen ||
+	       k->now - o->seen <= flow_time(k->key.protocol, OVL_FLOW_ESTABLISHED);
+}
+
+/* begin makes the entries of a new flow. Returns 0 or the reason to drop. */
+static __always_inline int begin(struct work *k, const struct vip_entry *v, __u16 port)
+{
+	__u32 i, endpoint = choose(k, v);
+	struct flow_entry *f = &k->flow;
+	struct backend_entry *b;
+	bool own;
+
+	b = endpoint ? backend(v->service, endpoint) : NULL;
+	if (!b || !has_family(b, k->ipv6))
+		return OVL_DROP_NO_BACKEND;
+	own = same_mac(b->mac, k->from_mac.src);
+	copy_words(f->src, own ? k->key.dst : k->key.src, 4);
+	if (k->ipv6) {
+		copy_words(f->dst, b->addr6, 4);
+	} else {
+		copy_words(f->dst, k->key.dst, 3);
+		copy4(f->dst + 12, b->addr4);
+	}
+	f->sport = k->key.sport;
+	f->dport = port;
+	copy_mac(f->mac, b->mac);
+	f->flags = (own ? OVL_FLOW_OWN : 0) | (v->affinity ? OVL_FLOW_AFFINE : 0);
+	f->service = v->service;
+	f->endpoint = endpoint;
+	f->epoch = k->epoch;
+	f->born = f->seen = k->now;
+	f->counted = (struct counter){};
+	turn_round(&k->other, &k->key, f);
+	for (i = 0; i < OVL_PORT_TRIES && taken(k); i++)
+		k->other.dport = OVL_FIRST_PORT +
+				 (k->key.sport * 40503U + endpoint + i * 7919) % (65536 - OVL_FIRST_PORT);
+	if (i == OVL_PORT_TRIES)
+		return OVL_DROP_NO_BACKEND;
+	f->sport = k->other.dport;
+	if (bpf_map_update_elem(&ovl_flows_young, &k->key, f, BPF_ANY))
+		return OVL_DROP_NO_BACKEND;
+	copy_words(f->src, k->key.dst, 4);
+	copy_words(f->dst, k->key.src, 4);
+	f->sport = k->key.dport;
+	f->dport = k->key.sport;
+	f->flags |= OVL_FLOW_REVERSE;
+	return bpf_map_update_elem(&ovl_flows_young, &k->other, f, BPF_ANY) ? OVL_DROP_NO_BACKEND : 0;
+}
+
+/* confirm says whether the service that has the VIP, now, has the flow's backend. */
+static __always_inline bool confirm(const struct work *k, struct flow_entry *f,
+				    const struct vip_entry *v)
+{
+	if (!v || !backend(v->service, f->endpoint))
+		return false;
+	f->service = v->service;
+	f->epoch = k->epoch;
+	return true;
+}
+
+/* decide asks the tables about a packet whose flow is not known, or was not asked
+ * about since they have changed. Returns 0 if there is a flow, or the reason to
+ * drop.
+ */
+__noinline int decide(void)
+{
+	struct work *k = work();
+	struct vip_entry *v;
+	struct flow_entry *f;
+	__u16 port;
+
+	if (!k)
+		return OVL_DROP_NO_BACKEND;
+	v = vip(k->key.vni, k->key.dst);
+	if (!v)
+		return OVL_DROP_UNKNOWN_DESTINATION;
+	f = find(&k->key);
+	if (f && (f->flags & OVL_FLOW_REVERSE)) {
+		/* A client that is its own backend has answered. */
+		if (confirm(k, f, v))
+			return 0;
+	}
+	if (!target(k, v, &port))
+		return OVL_DROP_SERVICE_PORT;
+	if (f) {
+		if (confirm(k, f, v))
+			return 0;
+		forget(k);
+		if (k->key.protocol == IPPROTO_TCP && !(tcp_flags(k) & OVL_TCP_SYN))
+			return OVL_DROP_BACKEND_GONE;
+	}
+	return begin(k, v, port);
+}
+
+/* known_flow returns the entry of k->key if tables need not be asked. */
+static __always_inline struct flow_entry *known_flow(struct work *k)
+{
+	struct flow_entry *f = find(&k->key);
+
+	if (f && k->now > f->seen && k->now - f->seen >= OVL_SECOND_NS) {
+		if (!refresh()) {
+			forget(k);
+			return NULL;
+		}
+		f = find(&k->key);
+	}
+	if (f && (tcp_flags(k) & (OVL_TCP_SYN | OVL_TCP_ACK)) == OVL_TCP_SYN && is_closing(k, f)) {
+		forget(k);
+		return NULL;
+	}
+	return f;
+}
+
+#define OVL_REFUSED -1
+
+/* to_vip_itself is for what is neither TCP nor UDP. Returns 0 if it goes on to a
+ * backend, OVL_REFUSED for what the client is to be told of, or the verdict.
+ */
+__noinline int to_vip_itself(struct __sk_buff *ctx)
+{
+	struct work *k = work();
+	struct flow_entry *f;
+	__u32 upper;
+	int reason;
+
+	if (!k || !vip(k->key.vni, k->key.dst))
+		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
+	if (k->upper != (k->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
+		return OVL_REFUSED;
+	if (!k->part && k->head[0] == (k->ipv6 ? OVL_ICMP6_ECHO : OVL_ICMP_ECHO))
+		return echo(ctx, k, k->ipv6 ? OVL_ICMP6_ECHO_REPLY : OVL_ICMP_ECHO_REPLY);
+	if (!is_icmp_error(k))
+		return drop(ctx, OVL_DROP_SERVICE_PORT);
+	f = quoted_flow(ctx, k, &upper);
+	if (!f || !confirm(k, f, vip(k->key.vni, k->key.dst)))
+		return drop(ctx, OVL_DROP_SERVICE_PORT);
+	reason = turn_error(ctx, upper);
+	if (reason)
+		return drop(ctx, reason);
+	note(ctx, OVL_CB_TRANSLATED, 1);
+	return 0;
+}
+
+/* to_service translates a packet to a VIP. Returns 0, or the verdict if it goes
+ * no further.
+ */
+__noinline int to_service(struct __sk_buff *ctx, __u32 vni)
+{
+	struct work *k = work();
+	struct flow_entry *f;
+	int reason;
+
+	if (!k)
+		return TC_ACT_SHOT;
+	reason = look(ctx, vni);
+	if (reason)
+		return drop(ctx, vip(vni, k->key.dst) ? reason : OVL_DROP_UNKNOWN_DESTINATION);
+	if (k->key.protocol != IPPROTO_TCP && k->key.protocol != IPPROTO_UDP) {
+		reason = to_vip_itself(ctx);
+		return reason == OVL_REFUSED ? refuse(ctx, OVL_DROP_SERVICE_PORT) : reason;
+	}
+	f = known_flow(k);
+	if (!f || f->epoch != k->epoch) {
+		reason = decide();
+		if (reason)
+			return refuse(ctx, reason);
+		f = find(&k->key);
+		if (!f)
+			return drop(ctx, OVL_DROP_NO_BACKEND);
+	}
+	reason = go_on(ctx, k, f);
+	if (reason)
+		return drop(ctx, reason);
+	note(ctx, OVL_CB_TRANSLATED, 1);
+	return 0;
+}
+
+/* by_service sends a packet on to where a VIP leads: it returns the way, or NULL
+ * and the verdict.
+ */
+static __always_inline struct way_out *by_service(struct __sk_buff *ctx, const struct way_out *w,
+						  int *verdict)
+{
+	struct way_out *on;
+	struct ethhdr *eth;
+
+	*verdict = to_service(ctx, w->port.vni);
+	if (*verdict)
+		return NULL;
+	*verdict = drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
+	eth = frame(ctx, sizeof(*eth));
+	if (!eth)
+		return NULL;
+	on = way_out(ctx->ifindex, eth->h_dest);
+	return on && (on->to.ifindex || on->to.peer) ? on : NULL;
+}
+
+/* from_backend translates what belongs to a flow to a VIP, on its way from a
+ * backend to its client. Returns 0, also for what does not, or the reason to
+ * drop.
+ */
+__noinline int from_backend(struct __sk_buff *ctx, __u32 vni)
+{
+	struct work *k = work();
+	struct flow_entry *f;
+	__u32 upper = 0;
+
+	if (!k || look(ctx, vni))
+		return 0;
+	f = is_icmp_error(k) ? quoted_flow(ctx, k, &upper) : find(&k->key);
+	if (!f || (f->flags & (OVL_FLOW_REVERSE | OVL_FLOW_OWN)) != OVL_FLOW_REVERSE)
+		return 0;
+	if (!same_mac(f->mac, k->from_mac.src))
+		return 0;
+	if (k->now > f->seen && k->now - f->seen >= OVL_SECOND_NS) {
+		if (!refresh())
+			return 0;
+		f = find(&k->key);
+		if (!f)
+			return 0;
+	}
+	if (f->epoch != k->epoch && !confirm(k, f, vip(vni, f->src)))
+		return 0;
+	return upper ? turn_error(ctx, upper) : go_on(ctx, k, f);
+}
+
+#endif
