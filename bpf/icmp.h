@@ -183,7 +183,10 @@ static __noinline __u32 sum_up(struct __sk_buff *ctx, __u32 at, __u32 len)
 	if (!len)
 		return fold16(sum);
 	__builtin_memset(k->piece, 0, OVL_PIECE);
-	if (bpf_skb_load_bytes(ctx, at, k->piece, len))
+	/* The verifier of Linux 6.1 does not see that it is not zero. */
+	len--;
+	asm volatile("" : "+r"(len));
+	if (bpf_skb_load_bytes(ctx, at, k->piece, (len & (OVL_PIECE - 1)) + 1))
 		return 0;
 	return fold16(bpf_csum_diff(NULL, 0, (__be32 *)k->piece, OVL_PIECE, sum));
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -46,12 +47,19 @@ func TestBPFTool(t *testing.T) {
 	b.attach(1, testVNI+1, "10.0.0.3/24")
 	b.hosts[0].network(testVNI+1, b.mtu).Multicast = true
 	b.connect()
+	b.serve(far)
 	checkPing(t, a.Namespace, far.addr().String())
+	in := udpListen(t, far.Namespace, netip.AddrPortFrom(far.addr(), 7))
+	udpSend(t, a.Namespace, netip.AddrPortFrom(vip4, 7), "x")
+	if _, err := in.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	_, _ = tryRun(a.Namespace, "ping", "-n", "-c", "1", "-W", "1", "-b", "10.0.0.255") // dropped: broadcast
 	h := b.hosts[0]
 
 	vtep := []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 1}
 	farVTEP := []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 192, 0, 2, 2}
+	vip := []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 100}
 	mac, farMAC := []int{2, 16, 0, 0, 1, 1}, []int{2, 16, 0, 0, 2, 1}
 	for _, c := range []struct {
 		name       string
@@ -65,6 +73,9 @@ func TestBPFTool(t *testing.T) {
 		{bpf.OvlMapOvlPaths, fields{"vtep": farVTEP}, fields{"limit": 0.0, "learned": 0.0}},
 		{bpf.OvlMapOvlFlood, fields{"vni": 4097.0, "index": 1.0}, fields{"vtep": farVTEP, "ifindex": 0.0, "peer": 1.0}},
 		{bpf.OvlMapOvlNetworks, nil, fields{"mtu": 1450.0}},
+		{bpf.OvlMapOvlServices, fields{"vni": 4096.0, "addr": vip}, fields{"name": "web", "flags": 1.0}},
+		{bpf.OvlMapOvlBackends, fields{"service": 1.0, "endpoint": 1.0}, fields{"id": far.Name, "mac": farMAC, "draining": 0.0}},
+		{bpf.OvlMapOvlFlowsYoung, fields{"vni": 4096.0, "dst": vip, "dport": 7.0, "protocol": 17.0}, fields{"mac": farMAC, "endpoint": 1.0, "dport": 7.0}},
 	} {
 		entries := dump(t, h, c.name)
 		found := false
@@ -125,6 +136,9 @@ func TestBPFTool(t *testing.T) {
 		for _, e := range entries {
 			if !e.IsDir() {
 				maps++
+			}
+			// Its values are maps: bpftool has numbers for them.
+			if !e.IsDir() && e.Name() != bpf.OvlMapOvlTables {
 				dump(t, h, e.Name())
 			}
 		}
