@@ -50,7 +50,10 @@
 
 #define OVL_FLOW_LABEL 0x000fffff /* RFC 8200 section 3 */
 /* datapath.ServiceMAC */
-#define OVL_SERVICE_MAC { 0x0a, 'o', 'v', 'l', 0, 1 }
+#define OVL_SERVICE_MAC                   \
+	{                                 \
+		0x0a, 'o', 'v', 'l', 0, 1 \
+	}
 
 #define OVL_OUTER_TTL 64
 #define OVL_IP_DF 0x4000

@@ -125,7 +125,8 @@ static __always_inline int look_upper(struct __sk_buff *ctx, struct work *k)
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		return bpf_skb_load_bytes(ctx, k->l4, k->head, OVL_ICMP_HLEN) ? OVL_DROP_TRUNCATED : 0;
+		return bpf_skb_load_bytes(ctx, k->l4, k->head, OVL_ICMP_HLEN) ? OVL_DROP_TRUNCATED
+									      : 0;
 	default:
 		return 0;
 	}

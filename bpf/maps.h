@@ -189,6 +189,7 @@ struct {
 } ovl_backends SEC(".maps");
 
 /* Services of the same backends share a table. */
+/* clang-format off */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -203,6 +204,7 @@ struct {
 		__type(value, table_row);
 	});
 } ovl_tables SEC(".maps");
+/* clang-format on */
 
 /* What the programs remember of flows. Those that both ends keep up are apart,
  * so that no flood of others pushes them out.

@@ -22,8 +22,9 @@ static __always_inline bool is_icmp_error(const struct work *k)
 	if (k->ipv6)
 		return k->upper == IPPROTO_ICMPV6 && type >= OVL_ICMP6_UNREACHABLE &&
 		       type <= OVL_ICMP6_PARAMETER;
-	return k->upper == IPPROTO_ICMP && (type == OVL_ICMP_UNREACHABLE || type == OVL_ICMP_EXCEEDED ||
-					    type == OVL_ICMP_PARAMETER);
+	return k->upper == IPPROTO_ICMP &&
+	       (type == OVL_ICMP_UNREACHABLE || type == OVL_ICMP_EXCEEDED ||
+		type == OVL_ICMP_PARAMETER);
 }
 
 /* quoted_upper finds the transport header of the packet that is quoted at an
@@ -94,7 +95,7 @@ static __always_inline __u32 mend(struct __sk_buff *ctx, __u32 at, __u32 diff, b
 	if (udp && !new)
 		new = 0xffff;
 	bpf_skb_store_bytes(ctx, at, &new, sizeof(new), 0);
-	return (__u32)new + (__u16)~old;
+	return (__u32) new + (__u16)~old;
 }
 
 /* turn_quote makes the packet that is quoted, whose transport header is at upper,

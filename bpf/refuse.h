@@ -140,7 +140,8 @@ __noinline int refuse(struct __sk_buff *ctx, __u32 reason)
 /* echo turns a ping round. */
 static __always_inline int echo(struct __sk_buff *ctx, const struct work *k, __u8 reply)
 {
-	const __u16 from = *(const __u16 *)k->head, to = (from & bpf_htons(0xff)) | bpf_htons(reply << 8);
+	const __u16 from = *(const __u16 *)k->head,
+		    to = (from & bpf_htons(0xff)) | bpf_htons(reply << 8);
 	__u8 mac[ETH_ALEN] OVL_ALIGNED;
 	struct ethhdr *eth;
 

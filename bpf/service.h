@@ -85,8 +85,8 @@ static __always_inline int begin(struct work *k, const struct vip_entry *v, __u1
 	f->counted = (struct counter){};
 	turn_round(&k->other, &k->key, f);
 	for (i = 0; i < OVL_PORT_TRIES && taken(k); i++)
-		k->other.dport = OVL_FIRST_PORT +
-				 (k->key.sport * 40503U + endpoint + i * 7919) % (65536 - OVL_FIRST_PORT);
+		k->other.dport = OVL_FIRST_PORT + (k->key.sport * 40503U + endpoint + i * 7919) %
+							  (65536 - OVL_FIRST_PORT);
 	if (i == OVL_PORT_TRIES)
 		return OVL_DROP_NO_BACKEND;
 	f->sport = k->other.dport;
@@ -97,7 +97,8 @@ static __always_inline int begin(struct work *k, const struct vip_entry *v, __u1
 	f->sport = k->key.dport;
 	f->dport = k->key.sport;
 	f->flags |= OVL_FLOW_REVERSE;
-	return bpf_map_update_elem(&ovl_flows_young, &k->other, f, BPF_ANY) ? OVL_DROP_NO_BACKEND : 0;
+	return bpf_map_update_elem(&ovl_flows_young, &k->other, f, BPF_ANY) ? OVL_DROP_NO_BACKEND
+									    : 0;
 }
 
 /* confirm says whether the service that has the VIP, now, has the flow's backend. */
