@@ -62,6 +62,22 @@ func vipAddressCases(s *Site) []Case {
 		untouched.State = v.state
 		cases = append(cases, untouched)
 	}
+	// The address was an endpoint's, and its MAC is what the sender has down.
+	for _, k := range kinds() {
+		for _, backend := range []Endpoint{s.C, s.B} {
+			f := v.flow(k.family, k.protocol, s.A, backend, vipPort)
+			stale, closed := f, f
+			stale.to.MAC = s.Nobody.MAC
+			closed.to.Port = 81
+			answer := closed.told(f.more(), 3, 4)
+			if k.protocol == protoTCP {
+				answer = requestSegment.Reset(closed.to, closed.from)
+			}
+			closed.to.MAC = s.Nobody.MAC
+			cases = append(cases, serviceCase("a VIP at the MAC of nobody, "+k.String()+" to "+backend.V4.String(), v,
+				stale.forth(f.first()), f.back(f.reply()), stale.forth(f.more()), closed.refused(f.more(), datapath.DropServicePort, answer)))
+		}
+	}
 	refuse("not IP to the MAC of VIPs", Frame{RedA, Ethernet(s.A.On4(), v.on(IPv4), 0x88b5, longer)}, datapath.DropUnknownDestination)
 	refuse("IEEE 802.3 to the MAC of VIPs", Frame{RedA, Ethernet(s.A.On4(), v.on(IPv4), 4, "\xaa\xaa\x03x")}, datapath.DropUnknownDestination)
 	refuse("ARP reply to a VIP", Frame{RedA, ARPReply(s.A.On4(), v.on(IPv4))}, datapath.DropUnknownDestination)

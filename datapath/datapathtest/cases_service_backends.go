@@ -10,7 +10,7 @@ import (
 func backendCases(s *Site) []Case {
 	var cases []Case
 	for _, k := range kinds() {
-		for _, backend := range []Endpoint{s.C, s.B, s.TAP} {
+		for _, backend := range []Endpoint{s.C, s.B} {
 			name := func(name string) string { return name + ", " + k.String() + " to " + backend.V4.String() }
 			cases = append(cases, goneCases(s, name, k, backend)...)
 			cases = append(cases, drainingCases(s, name, k, backend)...)

@@ -87,10 +87,17 @@ func (l *lab) step(ctx context.Context, s Step) error {
 		if s.Check != nil {
 			unchecked = s.Check(before, after)
 		}
+		enough := total(after)-total(before) >= uint64(len(s.Drops)) && unchecked == nil
+		for at, want := range wanted(s.Out) {
+			enough = enough && len(got[at]) >= len(want)
+		}
+		if !enough { // to list flows takes longer
+			return false, nil
+		}
 		if late, unlisted, err = l.flowsAfter(ctx, s); err != nil {
 			return false, err
 		}
-		enough := total(after)-total(before) >= uint64(len(s.Drops)) && errors.Join(unchecked, unlisted) == nil
+		enough = unlisted == nil
 		for at, want := range wanted(slices.Concat(s.Out, late)) {
 			enough = enough && len(got[at]) >= len(want)
 		}

@@ -328,8 +328,7 @@ func (m *model) throughVIP(vni encap.VNI, from owner, f []byte) bool {
 		if bytes.Equal(f[6:12], datapath.ServiceMAC[:]) {
 			return s.vni == vni
 		}
-		toVIP := bytes.Equal(s.frame[0:6], datapath.ServiceMAC[:])
-		return s.vni == vni && toVIP && s.from == from.at && bytes.Equal(s.frame[6:12], f[6:12])
+		return s.vni == vni && m.toVIP(s) && s.from == from.at && bytes.Equal(s.frame[6:12], f[6:12])
 	})
 }
 

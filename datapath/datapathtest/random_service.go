@@ -8,6 +8,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/encap"
 )
 
 // Services among random frames: some of every kind, and what may come of what
@@ -102,10 +103,18 @@ func (m *model) translatable(s spoken) bool {
 	if len(services) == 0 {
 		return false
 	}
-	src, dst := s.frame[6:12], s.frame[0:6]
-	return bytes.Equal(dst, datapath.ServiceMAC[:]) || slices.ContainsFunc(services, func(v datapath.Service) bool {
+	src := s.frame[6:12]
+	return m.toVIP(s) || slices.ContainsFunc(services, func(v datapath.Service) bool {
 		return slices.ContainsFunc(v.Backends, func(b datapath.Backend) bool { return bytes.Equal(src, b.MAC[:]) })
 	})
+}
+
+// toVIP says whether a frame has the MAC of VIPs, or one that is nobody's, which goes
+// by its address.
+func (m *model) toVIP(s spoken) bool {
+	dst := encap.MAC(s.frame[0:6])
+	_, known := m.owners[s.vni][dst]
+	return dst == datapath.ServiceMAC || !known && !toGroup(s.frame)
 }
 
 // untranslated is what of a frame stays the same on its way through a VIP: all but
@@ -219,7 +228,7 @@ func (m *model) refuses(f Frame) bool {
 	}
 	for _, all := range m.said {
 		for _, s := range all {
-			if s.from == f.At && bytes.Equal(s.frame[0:6], datapath.ServiceMAC[:]) && bytes.Contains(s.frame, quote) {
+			if s.from == f.At && m.toVIP(s) && bytes.Contains(s.frame, quote) {
 				return true
 			}
 		}

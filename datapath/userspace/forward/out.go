@@ -112,7 +112,11 @@ func (o *Out) ipv4(f offload.Frame) datapath.DropReason {
 	if o.head.Dst == datapath.ServiceMAC {
 		return o.service(f, least4)
 	}
-	return o.forward(f, o.destination(f.Data, addr4(o.head.DstAddr)), least4)
+	to := o.destination(f.Data, addr4(o.head.DstAddr))
+	if to == nil && o.followsVIP(f.Data, addr4(o.head.DstAddr)) {
+		return o.service(f, least4)
+	}
+	return o.forward(f, to, least4)
 }
 
 func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
@@ -139,7 +143,11 @@ func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
 	if o.head.Dst == datapath.ServiceMAC {
 		return o.service(f, least6)
 	}
-	return o.forward(f, o.destination(f.Data, addr6(o.head.DstAddr)), least6)
+	to := o.destination(f.Data, addr6(o.head.DstAddr))
+	if to == nil && o.followsVIP(f.Data, addr6(o.head.DstAddr)) {
+		return o.service(f, least6)
+	}
+	return o.forward(f, to, least6)
 }
 
 // destination finds the endpoint that a frame is for. A sender may still have an
@@ -155,6 +163,16 @@ func (o *Out) destination(frame []byte, addr netip.Addr) *endpoint {
 		copy(frame, e.mac[:])
 	}
 	return e
+}
+
+// followsVIP is destination for a frame to the address of a VIP: it sets the MAC,
+// and says whether it is one.
+func (o *Out) followsVIP(frame []byte, addr netip.Addr) bool {
+	vip := o.local.network.isVIP(addr)
+	if vip {
+		copy(frame, datapath.ServiceMAC[:])
+	}
+	return vip
 }
 
 // forward sends an IP packet to where it belongs. least is what every network of
