@@ -193,3 +193,34 @@ func TestSomebodyElsesVIP(t *testing.T) {
 	b.out.Frames(b.table, b.a, []offload.Frame{{Data: dt.Patch(frame, 14+24, whole[:]...)}})
 	dropsOnly(t, b, "IPv6 to what looks like a VIP", datapath.DropUnknownDestination)
 }
+
+// TestErrorsAboutOthers: an endpoint tells errors only about what it was sent itself.
+func TestErrorsAboutOthers(t *testing.T) {
+	b := newBed(t)
+	b.out.Frames(b.table, b.a, []offload.Frame{{Data: dt.UDP4(hereA, vipThere, "hello")}})
+	b.ways.sent = nil
+	about := withPorts(dt.UDP4(vipThere, hereA, "hello"), 0, 2222, 1111)
+	for name, frame := range map[string][]byte{
+		"B, about what A was sent":           dt.FragmentationNeeded(hereB, vipThere, 1400, about),
+		"A, to another VIP than has sent it": dt.FragmentationNeeded(hereA, vipB, 1400, about),
+	} {
+		from := b.a
+		if name[0] == 'B' {
+			from = b.b
+		}
+		b.counting = Counting{}
+		b.out.Frames(b.table, from, []offload.Frame{{Data: frame}})
+		dropsOnly(t, b, name, datapath.DropServicePort)
+	}
+	b.out.Frames(b.table, b.a, []offload.Frame{{Data: dt.FragmentationNeeded(hereA, vipThere, 1400, about)}})
+	if len(b.ways.sent) != 1 {
+		t.Errorf("%d packets were sent to the backend, want the error", len(b.ways.sent))
+	}
+	// Nor does a backend, whom it was sent to, tell another than has sent it.
+	others := dt.FragmentationNeeded(there, hereB, 1400, dt.UDP4(hereA, there, "hello"))
+	b.in.Packets(b.table, vtep, encap.NotECT, tunnelled(others), 0)
+	b.in.Flush()
+	if d := b.ways.delivered; len(d) != 1 || !bytes.Equal(d[0].frame, others) {
+		t.Errorf("delivered %+v", d)
+	}
+}
