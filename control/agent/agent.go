@@ -95,8 +95,10 @@ type Agent struct {
 	cluster    *cluster.Cluster
 	claims     claims
 	gate       gate
-	// loose is since when rows of services lead nowhere; upkeep has it.
-	loose map[store.RowName]time.Time
+	// loose is since when rows of services lead nowhere, and reviewed are the
+	// tables in which they were looked for last; upkeep has both.
+	loose    map[store.RowName]time.Time
+	reviewed *reconcile.Tables
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints and services whose rows were there at the last review of

@@ -15,8 +15,12 @@ import (
 // a pair may be on its way, so they have a grace, and stay while anything is known
 // to be missing. Of what anybody may write, each row is for one node to delete.
 func (a *Agent) reviewServices(ctx context.Context) error {
-	now := time.Now()
-	found := a.looseRows(a.tables())
+	now, t := time.Now(), a.tables()
+	if t == a.reviewed && len(a.loose) == 0 {
+		return nil // nothing was loose, and nothing has changed
+	}
+	a.reviewed = t
+	found := a.looseRows(t)
 	if a.loose == nil || !a.cluster.Converged() {
 		a.loose = make(map[store.RowName]time.Time)
 	}

@@ -529,8 +529,28 @@ func TestConcurrentUpdates(t *testing.T) {
 	})
 }
 
+// TestLooseRowsHaveTheirGrace: what a row needs may come after it.
+func TestLooseRowsHaveTheirGrace(t *testing.T) {
+	l := newLab(t, 0)
+	l.leaseGrace = time.Hour
+	one := l.add()
+	one.create(api.NetworkRequest{Name: "blue"})
+	a := one.attach("blue", "a")
+	key := store.BackendKey(newID(), a.ID)
+	if _, err := one.store.Put(store.TableBackend, key, store.Backend{Node: one.self.ID, Weight: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if found := one.looseRows(one.tables()); len(found) != 1 {
+		t.Fatalf("rows that lead nowhere: %v", found)
+	}
+	time.Sleep(500 * time.Millisecond) // some reviews
+	if rows := one.rows(store.TableBackend); !slices.Equal(rows, []string{key}) {
+		t.Errorf("rows of backends: %v", rows)
+	}
+}
+
 // TestLooseRows: what leads nowhere is ignored at once and deleted in time, by
-// one node; what only seems to is not.
+// one node.
 func TestLooseRows(t *testing.T) {
 	l := newLab(t, 2)
 	one, two := l.nodes[0], l.nodes[1]

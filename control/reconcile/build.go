@@ -49,15 +49,15 @@ type Builder struct {
 
 // Build is the function Build.
 func (b *Builder) Build(t *Tables, l Local) (datapath.State, []Alarm) {
+	before := b.base
 	if b.base == nil || t.base == 0 || t.base != b.tables.base || l != b.local {
 		b.base = &builder{tables: t, local: l, byID: make(map[string]*building), byEndpoint: make(map[string]*store.Endpoint)}
 		b.base.networks()
 		b.base.peers()
 		b.base.endpoints()
 		b.base.sort()
-		b.services = nil
 	}
-	b.buildServices(t)
+	b.buildServices(t, before)
 	b.tables, b.local = t, l
 	return b.state(t)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/ovlnet/ovl/control/store"
@@ -34,26 +35,98 @@ func (b *balanced) services() []datapath.Service {
 	return out
 }
 
-// buildServices brings b.services to what t says: where no service has come,
-// gone or changed itself, only those whose backends have.
-func (b *Builder) buildServices(t *Tables) {
-	all := b.services == nil || !sameServices(t.Services, b.tables.Services)
+// buildServices brings b.services to what t says, from what they were with the
+// base before: where none has come, gone or changed itself, it builds only those
+// whose backends have.
+func (b *Builder) buildServices(t *Tables, before *builder) {
+	all := b.services == nil || !sameServices(t.Services, b.tables.Services) || before != b.base && !b.keepsPlaces(before)
 	if all {
 		b.placeServices(t)
 	}
-	var turned map[string]bool
+	var moved map[string]bool
 	if !all {
-		turned = difference(t.Failed, b.tables.Failed)
+		moved = b.base.moved(before, difference(t.Failed, b.tables.Failed))
 	}
 	for _, of := range b.services {
 		for i := range of.slots {
 			s := &of.slots[i]
-			if now := t.Services[s.row.ID]; all || now != s.row || len(turned) > 0 && b.base.onNode(now, turned) {
+			if now := t.Services[s.row.ID]; all || now != s.row || now.hasAny(moved) {
 				s.row = now
 				s.built.Backends = b.base.backends(t, now)
 			}
 		}
 	}
+}
+
+// keepsPlaces reports whether the services that were placed with the base before
+// would be so again: the networks are what they were, and nobody has come by a VIP.
+func (b *Builder) keepsPlaces(before *builder) bool {
+	if len(b.base.present) != len(before.present) {
+		return false
+	}
+	for i, n := range b.base.present {
+		o := before.present[i]
+		if n.row.ID != o.row.ID || n.row.Name != o.row.Name || !reflect.DeepEqual(n.row.Subnets, o.row.Subnets) {
+			return false
+		}
+		of := b.services[n.row.ID]
+		if of == nil {
+			continue
+		}
+		if len(of.alarms) > 0 {
+			return false // what was in the way may be gone
+		}
+		for k := range of.slots {
+			for _, a := range of.slots[k].built.VIPs {
+				if _, taken := n.addrs[a]; taken {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// moved returns the endpoints that have come, gone, or changed what backends have
+// of them, and those on nodes that have turned from failed to alive or the other
+// way; by ID.
+func (b *builder) moved(before *builder, turned map[string]bool) map[string]bool {
+	out := make(map[string]bool)
+	if len(turned) > 0 {
+		for id, e := range b.byEndpoint {
+			if turned[e.Node] {
+				out[id] = true
+			}
+		}
+	}
+	if b == before {
+		return out
+	}
+	for id, e := range b.byEndpoint {
+		o := before.byEndpoint[id]
+		if o == nil || o.MAC != e.MAC || o.Node != e.Node || o.Network != e.Network || !slices.Equal(o.Addrs, e.Addrs) {
+			out[id] = true
+		}
+	}
+	for id := range before.byEndpoint {
+		if b.byEndpoint[id] == nil {
+			out[id] = true
+		}
+	}
+	return out
+}
+
+// hasAny reports whether one of the endpoints is a backend of v.
+func (v *Service) hasAny(endpoints map[string]bool) bool {
+	if len(endpoints) == 0 {
+		return false
+	}
+	for id := range v.Backends {
+		if endpoints[id] {
+			return true
+		}
+	}
+	return false
 }
 
 // difference returns the nodes that are in one of two sets.
@@ -67,16 +140,6 @@ func difference(x, y map[string]bool) map[string]bool {
 	}
 	maps.DeleteFunc(out, func(_ string, differs bool) bool { return !differs })
 	return out
-}
-
-// onNode reports whether one of the nodes has a backend of v.
-func (b *builder) onNode(v *Service, nodes map[string]bool) bool {
-	for id := range v.Backends {
-		if e := b.byEndpoint[id]; e != nil && nodes[e.Node] {
-			return true
-		}
-	}
-	return false
 }
 
 // sameServices reports whether two tables have the same services, whatever
