@@ -406,6 +406,41 @@ func TestServiceLeases(t *testing.T) {
 	wantCode(t, err, api.CodeTaken)
 }
 
+// TestVIPWithoutLease: an authority that has no lease of a VIP, its disk having
+// been put back, goes by the row.
+func TestVIPWithoutLease(t *testing.T) {
+	l := newLab(t, 1)
+	one := l.nodes[0]
+	blue := one.create(api.NetworkRequest{Name: "blue"})
+	web := one.serve(api.ServiceRequest{Name: "web", Network: "blue"})
+	if err := one.addresses.Release(blue.ID, web.ID); err != nil {
+		t.Fatal(err)
+	}
+	one.host.addNamespace("a")
+	_, err := one.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "a", IPs: web.VIPs})
+	wantCode(t, err, api.CodeTaken)
+	if err != nil && !strings.Contains(err.Error(), "of service web") {
+		t.Errorf("%q does not say whose it is", err)
+	}
+}
+
+// TestDrainIsCarried: what was changed is in the datapath when the call returns,
+// also where there is no peer to wait for.
+func TestDrainIsCarried(t *testing.T) {
+	l := newLab(t, 1)
+	one := l.nodes[0]
+	one.create(api.NetworkRequest{Name: "blue"})
+	vips := fmt.Sprint(one.serve(api.ServiceRequest{Name: "web", Network: "blue"}).VIPs)
+	one.join("blue", "a", "web")
+	for i := range 20 {
+		r := api.ServiceDrain{ServiceRef: api.ServiceRef{Service: "web"}, Endpoint: "a", Undo: i%2 == 1}
+		if _, err := one.ServiceDrain(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		l.hasAtOnce("web", vips+[]string{" [a-]", " [a]"}[i%2], one)
+	}
+}
+
 // TestFailedNodeServesNot: a node that fails takes its backends out of every
 // service, and is back with them.
 func TestFailedNodeServesNot(t *testing.T) {
@@ -450,9 +485,12 @@ func TestRestartKeepsBackends(t *testing.T) {
 	l.carry("web", vips+" [a b]", one, two)
 	one.stop()
 	two.stop()
-	one.lab.meetTime = 2 * time.Second
+	l.meetTime = time.Hour
 	if err := one.start(); err != nil {
 		t.Fatal(err)
+	}
+	if failed := one.tables().Failed; len(failed) != 0 {
+		t.Errorf("taken for failed: %v", failed)
 	}
 	for _, v := range one.host.first.Networks[0].Services {
 		if len(v.Backends) != 2 {
@@ -460,6 +498,11 @@ func TestRestartKeepsBackends(t *testing.T) {
 		}
 	}
 	l.hasAtOnce("web", vips+" [a b]", one)
+	one.stop()
+	l.meetTime = time.Second
+	if err := one.start(); err != nil {
+		t.Fatal(err)
+	}
 	l.carry("web", vips+" [a]", one) // two is not coming
 	if err := two.start(); err != nil {
 		t.Fatal(err)
@@ -470,8 +513,9 @@ func TestRestartKeepsBackends(t *testing.T) {
 // TestLeaverServesNot: what was said of a leaver's endpoints as backends goes with
 // it.
 func TestLeaverServesNot(t *testing.T) {
-	l := newLab(t, 2)
-	one, two := l.nodes[0], l.nodes[1]
+	l := newLab(t, 0)
+	l.leaseGrace = time.Hour // nobody tidies up after it
+	one, two := l.add(), l.add()
 	one.create(api.NetworkRequest{Name: "blue"})
 	web := one.serve(api.ServiceRequest{Name: "web", Network: "blue"})
 	one.join("blue", "a", "web")

@@ -283,6 +283,12 @@ func TestBuilderRemembers(t *testing.T) {
 		}},
 		{"a service of another name, which stays", func() { put(store.TableService, "v3", service("v3", "dns", "10.0.0.12")) }},
 		{"the younger of one name goes", func() { remove(store.TableService, "v2") }},
+		{"the address of before", func() { put(store.TableEndpoint, "d", w.Endpoints["d"]) }},
+		{"without the endpoint", func() { remove(store.TableEndpoint, "d") }},
+		{"and with it", func() { put(store.TableEndpoint, "d", w.Endpoints["d"]) }},
+		{"its node fails", func() { failed = map[string]bool{"2": true} }},
+		{"is back, and another fails", func() { failed = map[string]bool{"3": true} }},
+		{"which is back", func() { failed = nil }},
 		{"an endpoint with its VIP", func() {
 			w.endpoint("e", "blue", "2", "02:00:00:00:00:0e", "10.0.0.12/24")
 			put(store.TableEndpoint, "e", w.Endpoints["e"])
