@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -15,6 +16,9 @@ import (
 
 // rowEntries is OVL_ROW of bpf/types.h.
 const rowEntries = 16
+
+// tableBatch is how many tables are open at once, each by a descriptor.
+const tableBatch = 128
 
 // tableContent is what a Maglev table is made of, and so what is in it.
 type tableContent struct {
@@ -116,15 +120,19 @@ func (t *tableMaps) syncer(outer *ebpf.Map, have map[bpf.OvlTableKey]uint32, wan
 	return syncer{
 		name: bpf.OvlMapOvlTables,
 		add: func() (n int, errs []error) {
+			var keys []bpf.OvlTableKey
 			for k, c := range want {
-				if id, ok := have[k]; ok && t.made[c.key] == ebpf.MapID(id) {
-					continue
+				if id, ok := have[k]; !ok || t.made[c.key] != ebpf.MapID(id) {
+					keys = append(keys, k)
 				}
-				if err := t.put(outer, k, c); err != nil {
-					errs = append(errs, failed(k, err))
-					continue
-				}
-				n++
+			}
+			for some := range slices.Chunk(keys, tableBatch) {
+				done, failures := inBatches(some, func(batch []bpf.OvlTableKey) error {
+					return t.put(outer, want, batch)
+				}, func(k bpf.OvlTableKey) error {
+					return t.put(outer, want, []bpf.OvlTableKey{k})
+				}, failed)
+				n, errs = n+done, append(errs, failures...)
 			}
 			return n, errs
 		},
@@ -144,13 +152,32 @@ func (t *tableMaps) syncer(outer *ebpf.Map, have map[bpf.OvlTableKey]uint32, wan
 	}
 }
 
-func (t *tableMaps) put(outer *ebpf.Map, k bpf.OvlTableKey, c tableContent) error {
-	m, err := t.open(c)
-	if err != nil {
-		return err
+// put leads keys to their tables. The kernel waits, at the end of each call, until
+// no program has the old ones any more.
+func (t *tableMaps) put(outer *ebpf.Map, want map[bpf.OvlTableKey]tableContent, keys []bpf.OvlTableKey) error {
+	opened := map[[sha256.Size]byte]*ebpf.Map{}
+	defer func() {
+		for _, m := range opened {
+			_ = m.Close()
+		}
+	}()
+	descriptors := make([]uint32, len(keys))
+	for i, k := range keys {
+		c := want[k]
+		if opened[c.key] == nil {
+			m, err := t.open(c)
+			if err != nil {
+				return err
+			}
+			opened[c.key] = m
+		}
+		descriptors[i] = uint32(opened[c.key].FD())
 	}
-	defer func() { _ = m.Close() }()
-	return outer.Put(k, m)
+	if len(keys) == 1 {
+		return outer.Put(keys[0], opened[want[keys[0]].key])
+	}
+	_, err := outer.BatchUpdate(keys, descriptors, nil)
+	return err
 }
 
 // release lets go of contents that nobody has any more.
