@@ -13,9 +13,10 @@
 // While it runs, a request (networks.go, attach.go, detach.go) changes a row,
 // the row is on disk, the reconciler brings it into this host's datapath, and
 // the cluster spreads it to the peers. Addresses come from each network's
-// authority (addresses.go). Devices that go away take their endpoints along
-// (watch.go). It ends in one of two ways: stop, after which the host goes on
-// forwarding, or Leave (down.go), after which nothing is left.
+// authority (addresses.go). What the agent may not do inside of namespaces, its
+// caller does (finish.go, caller.go). Devices that go away take their
+// endpoints along (watch.go). It ends in one of two ways: stop, after which
+// the host goes on forwarding, or Leave (down.go), after which nothing is left.
 package agent
 
 import (
@@ -58,6 +59,8 @@ type Hooks struct {
 	// interval is that of anti-entropy and of upkeep, and leaseGrace how long
 	// a lease may be without an endpoint: shorter in tests.
 	interval, leaseGrace time.Duration
+	// finishTime is api.FinishTime by default.
+	finishTime time.Duration
 }
 
 // Ready is what there is to tell the operator when the agent is up.
@@ -94,6 +97,7 @@ type Agent struct {
 	cluster    *cluster.Cluster
 	claims     claims
 	gate       gate
+	unfinished unfinished
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints whose rows were there at the last review of
@@ -229,6 +233,7 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 func (a *Agent) close() error {
 	a.closeOnce.Do(func() {
 		a.gate.shut()
+		a.dropUnfinished()
 		var errs []error
 		if a.cluster != nil {
 			errs = append(errs, a.cluster.Close())

@@ -45,10 +45,11 @@ type Fake struct {
 	// OnLeave, if set, is called by Leave; its error is Leave's.
 	OnLeave func(api.LeaveRequest) (api.LeaveReport, error)
 
-	mu        sync.Mutex
-	made      int
-	networks  []network
-	endpoints []api.Endpoint
+	mu         sync.Mutex
+	made       int
+	networks   []network
+	endpoints  []api.Endpoint
+	unfinished []api.Endpoint
 }
 
 var _ api.Backend = (*Fake)(nil)
