@@ -4,11 +4,13 @@ import (
 	"context"
 
 	"github.com/ovlnet/ovl/control/agent"
+	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/config"
 )
 
 // Here, and nowhere else, ovlctl is tied to the agent: `up` runs it, `down`
-// uses it to clean up after one that does not run, and it runs `hold`.
+// uses it to clean up after one that does not run, `attach` to do what the agent
+// may not, and it runs `hold`.
 
 func runAgent(ctx context.Context, c config.Config, ready readyFunc) error {
 	return agent.Run(ctx, c, agent.Hooks{
@@ -23,3 +25,7 @@ const holderCommand = agent.HolderCommand
 func runHolder(ctx context.Context, path string) error { return agent.RunHolder(ctx, path) }
 
 func purgeAgent(ctx context.Context, c config.Config) error { return agent.Purge(ctx, c) }
+
+func attachFor(ctx context.Context, a api.Backend, r api.AttachRequest) (api.Endpoint, error) {
+	return agent.AttachFor(ctx, a, r)
+}

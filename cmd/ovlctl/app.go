@@ -27,6 +27,8 @@ type host struct {
 	run func(ctx context.Context, c config.Config, ready readyFunc) error
 	// purge removes what an agent that does not run has left behind.
 	purge func(ctx context.Context, c config.Config) error
+	// attach asks an agent for an endpoint, and does its own part of it.
+	attach func(ctx context.Context, agent api.Backend, r api.AttachRequest) (api.Endpoint, error)
 	// hold keeps descriptors for the agent.
 	hold func(ctx context.Context, path string) error
 }

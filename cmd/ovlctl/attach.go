@@ -18,7 +18,10 @@ func newAttach(a *app) *cobra.Command {
 		Short: "Attach a namespace, container or VM of this host to a network",
 		Long: `Attach a network namespace, the namespace of a process, or a TAP interface of
 this host to a network. When the command returns, packets flow. A namespace can
-be attached to several networks, each time with another --ifname.`,
+be attached to several networks, each time with another --ifname.
+
+Where the agent may not enter the namespace this command does, and then needs
+CAP_SYS_ADMIN and CAP_NET_ADMIN itself.`,
 		Example: `  ip netns add c1
   ovlctl attach red --netns c1
 
@@ -50,7 +53,7 @@ be attached to several networks, each time with another --ifname.`,
 			if err != nil {
 				return err
 			}
-			e, err := client.Attach(cmd.Context(), r)
+			e, err := a.attach(cmd.Context(), client, r)
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,7 @@ func main() {
 		now:    time.Now,
 		run:    runAgent,
 		purge:  purgeAgent,
+		attach: attachFor,
 		hold:   runHolder,
 	}, os.Args[1:]))
 }

@@ -63,6 +63,9 @@ func ovlctl() int {
 		root:   os.Getenv(envRoot),
 		run:    runFake,
 		purge:  purgeFake,
+		attach: func(ctx context.Context, b api.Backend, r api.AttachRequest) (api.Endpoint, error) {
+			return b.Attach(ctx, r)
+		},
 	}, os.Args[1:])
 }
 

@@ -13,9 +13,10 @@
 // While it runs, a request (networks.go, attach.go, detach.go) changes a row,
 // the row is on disk, the reconciler brings it into this host's datapath, and
 // the cluster spreads it to the peers. Addresses come from each network's
-// authority (addresses.go). Devices that go away take their endpoints along
-// (watch.go). It ends in one of two ways: stop, after which the host goes on
-// forwarding, or Leave (down.go), after which nothing is left.
+// authority (addresses.go). What the agent may not do inside of namespaces, its
+// caller does (finish.go, caller.go). Devices that go away take their
+// endpoints along (watch.go). It ends in one of two ways: stop, after which
+// the host goes on forwarding, or Leave (down.go), after which nothing is left.
 package agent
 
 import (
@@ -59,6 +60,8 @@ type Hooks struct {
 	// lease may be without an endpoint, and meetTime how long nodes may be
 	// silent after the start: shorter in tests.
 	interval, leaseGrace, meetTime time.Duration
+	// finishTime is api.FinishTime by default.
+	finishTime time.Duration
 }
 
 // Ready is what there is to tell the operator when the agent is up.
@@ -97,8 +100,9 @@ type Agent struct {
 	gate       gate
 	// loose is since when rows of services lead nowhere, and reviewed are the
 	// tables in which they were looked for last; upkeep has both.
-	loose    map[store.RowName]time.Time
-	reviewed *reconcile.Tables
+	loose      map[store.RowName]time.Time
+	reviewed   *reconcile.Tables
+	unfinished unfinished
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints and services whose rows were there at the last review of
@@ -234,6 +238,7 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 func (a *Agent) close() error {
 	a.closeOnce.Do(func() {
 		a.gate.shut()
+		a.dropUnfinished()
 		var errs []error
 		if a.cluster != nil {
 			errs = append(errs, a.cluster.Close())

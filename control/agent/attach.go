@@ -32,7 +32,8 @@ const (
 //
 // A step that fails takes back those before it. After a crash the next start
 // finds the rest: a device without a row is removed, and the authority frees
-// a lease without a row.
+// a lease without a row. So that is where a caller comes in who configures the
+// interface himself (finish.go): between device and row.
 func (a *Agent) Attach(ctx context.Context, r api.AttachRequest) (api.Endpoint, error) {
 	done, err := a.gate.enter()
 	if err != nil {
@@ -43,27 +44,55 @@ func (a *Agent) Attach(ctx context.Context, r api.AttachRequest) (api.Endpoint, 
 	if err != nil {
 		return api.Endpoint{}, err
 	}
-	defer at.close()
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"addresses", at.takeAddresses},
-		{"device", at.makeDevice},
-		{"row", at.writeRow},
-		{"apply", at.apply},
-	} {
-		if err := step.run(ctx); err != nil {
-			at.rollback()
-			return api.Endpoint{}, err
+	waits := false
+	defer func() {
+		if !waits {
+			at.close()
 		}
-		if a.hooks.afterStep != nil {
-			a.hooks.afterStep("attach " + step.name)
-		}
+	}()
+	if err := at.run(ctx, attachStep{"addresses", at.takeAddresses}, attachStep{"device", at.makeDevice}); err != nil {
+		return api.Endpoint{}, err
 	}
+	if at.byCaller {
+		waits = true
+		a.awaitFinish(at)
+		return at.object(), nil
+	}
+	return at.finish(ctx)
+}
+
+// finish is Attach from the row on.
+func (at *attachment) finish(ctx context.Context) (api.Endpoint, error) {
+	if err := at.run(ctx, attachStep{"row", at.writeRow}, attachStep{"apply", at.apply}); err != nil {
+		return api.Endpoint{}, err
+	}
+	a := at.agent
 	a.spread(ctx, at.rows)
 	a.log.Info("endpoint attached", "endpoint", at.row.Name, "network", at.network.Name, "addrs", at.row.Addrs, "device", at.row.Device)
-	return endpointObject(a.tables(), at.row, api.PeerAlive), nil
+	return at.object(), nil
+}
+
+type attachStep struct {
+	name string
+	do   func(context.Context) error
+}
+
+// run does steps. If one fails, all that were done are taken back.
+func (at *attachment) run(ctx context.Context, steps ...attachStep) error {
+	for _, step := range steps {
+		if err := step.do(ctx); err != nil {
+			at.rollback()
+			return err
+		}
+		if after := at.agent.hooks.afterStep; after != nil {
+			after("attach " + step.name)
+		}
+	}
+	return nil
+}
+
+func (at *attachment) object() api.Endpoint {
+	return endpointObject(at.agent.tables(), at.row, api.PeerAlive)
 }
 
 // attachment is an endpoint in the making.
@@ -80,10 +109,14 @@ type attachment struct {
 	leasedUntil time.Time
 	// namespace is held open until the end, nil for a TAP.
 	namespace Namespace
-	rows      []store.Row
-	version   uint64
-	undo      []func(context.Context) error
-	unclaim   func()
+	// byCaller: whoever asked for it configures its interface.
+	byCaller bool
+	// taken is closed by the one who goes on with it then.
+	taken   chan struct{}
+	rows    []store.Row
+	version uint64
+	undo    []func(context.Context) error
+	unclaim func()
 }
 
 func (at *attachment) takeAddresses(ctx context.Context) error {
@@ -105,8 +138,11 @@ func (at *attachment) makeDevice(ctx context.Context) error {
 		return nil
 	}
 	err := host.CreateEndpoint(ctx, EndpointDevice{
-		Host: e.Device, IfName: e.IfName, Namespace: at.namespace, MAC: e.MAC, Addrs: e.Addrs, MTU: e.MTU,
+		Host: e.Device, IfName: e.IfName, Namespace: at.namespace, MAC: e.MAC, Addrs: e.Addrs, MTU: e.MTU, InnerLater: at.byCaller,
 	})
+	if errors.Is(err, link.ErrExists) {
+		return at.interfaceExists()
+	}
 	if err != nil {
 		return hostError(err)
 	}
@@ -212,8 +248,10 @@ func hostError(err error) error {
 		return api.Errorf(api.CodeExists, "%w", err)
 	case errors.Is(err, link.ErrName), errors.Is(err, link.ErrNotTAP):
 		return api.Errorf(api.CodeInvalid, "%w", err)
-	case errors.Is(err, link.ErrNoIPv6), errors.Is(err, ErrEnter):
+	case errors.Is(err, link.ErrNoIPv6):
 		return api.Errorf(api.CodeUnsupported, "%w", err)
+	case errors.Is(err, ErrEnter), errors.Is(err, ErrLook):
+		return api.Errorf(api.CodeCannotEnter, "the agent may not: %w (attach --tap needs none)", err)
 	}
 	return err
 }

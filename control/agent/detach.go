@@ -12,7 +12,8 @@ import (
 // Detach removes an endpoint of this host: its row first, which takes it out
 // of the datapath here, then its device, its lease, and the peers' datapaths.
 // From the row on it is gone: what fails later is logged and repaired by the
-// next start or the authority.
+// next start or the authority. By its ID it also takes one back that waits for
+// AttachFinish.
 func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, error) {
 	done, err := a.gate.enter()
 	if err != nil {
@@ -21,6 +22,11 @@ func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, 
 	defer done()
 	if err := r.Validate(); err != nil {
 		return api.Endpoint{}, err
+	}
+	if at := a.unfinished.take(r.Endpoint); at != nil {
+		defer at.close()
+		at.rollback()
+		return at.object(), nil
 	}
 	t := a.tables()
 	network := ""

@@ -38,6 +38,7 @@ func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport,
 	}
 	// A caller that hangs up does not stop it half-way.
 	ctx = context.WithoutCancel(ctx)
+	a.dropUnfinished()
 	problem("hand over addresses", a.handOver(ctx))
 	endpoints := a.ownEndpoints()
 	problem("withdraw endpoints", a.withdrawSelf(ctx))

@@ -243,7 +243,16 @@ func (n fakeNamespace) SetGSOIPv4MaxSize(ifname string, size int) error {
 func (n fakeNamespace) HasInterface(name string) (bool, error) {
 	n.host.mu.Lock()
 	defer n.host.mu.Unlock()
+	if err := n.host.failing["HasInterface"]; err != nil {
+		return false, err
+	}
 	return n.host.takenLocked(n.inode, name), nil
+}
+
+func (n fakeNamespace) ConfigureInner(_ context.Context, d EndpointDevice) error {
+	n.host.mu.Lock()
+	defer n.host.mu.Unlock()
+	return n.host.failing["ConfigureInner"]
 }
 
 // takenLocked reports whether the namespace has an interface of that name.
@@ -262,11 +271,18 @@ func (h *fakeHost) OpenNamespace(netns string, pid int) (Namespace, error) {
 	if netns == "" {
 		netns = fmt.Sprintf("pid:%d", pid)
 	}
+	if err := h.failing["OpenNamespace"]; err != nil {
+		return nil, err
+	}
 	inode, ok := h.namespaces[netns]
 	if !ok {
 		return nil, fmt.Errorf("%w: %s", link.ErrNoNamespace, netns)
 	}
 	return fakeNamespace{h, netns, inode}, nil
+}
+
+func (h *fakeHost) UnseenNamespace(pid int, inode uint64) Namespace {
+	return fakeNamespace{h, fmt.Sprintf("pid:%d", pid), inode}
 }
 
 func (h *fakeHost) CreateEndpoint(_ context.Context, d EndpointDevice) error {

@@ -15,9 +15,13 @@ import (
 // ErrHeld is wrapped where another agent works in this network namespace.
 var ErrHeld = errors.New("another agent, of another instance, works in this network namespace: each needs one of its own")
 
-// ErrEnter is wrapped where a network namespace is there, and the agent may not
+// ErrEnter is wrapped where a network namespace is there, and the process may not
 // go into it.
-var ErrEnter = errors.New("entering a network namespace takes CAP_SYS_ADMIN, which this agent has not (attach --tap needs none)")
+var ErrEnter = errors.New("entering a network namespace takes CAP_SYS_ADMIN")
+
+// ErrLook is wrapped where the process may not even see which namespace another
+// one is in.
+var ErrLook = errors.New("looking into a process with more privileges takes CAP_SYS_PTRACE")
 
 // Host is all that the agent touches on its machine besides its own folders.
 // Linux is the real one; tests have one that only remembers.
@@ -53,10 +57,14 @@ type Host interface {
 
 	// OpenNamespace opens a network namespace by name or path, or where netns
 	// is "" that of a process. Errors wrap link.ErrNoNamespace where there
-	// is none.
+	// is none, ErrLook where it may not be seen.
 	OpenNamespace(netns string, pid int) (Namespace, error)
+	// UnseenNamespace is that of a process which may not be looked into, as
+	// somebody says who may. It serves for CreateEndpoint with InnerLater.
+	UnseenNamespace(pid int, inode uint64) Namespace
 	// CreateEndpoint makes a veth pair, all or nothing. Errors wrap
-	// link.ErrExists where the inner name is taken.
+	// link.ErrExists where the inner name is taken. It enters the namespace
+	// unless d.InnerLater.
 	CreateEndpoint(ctx context.Context, d EndpointDevice) error
 	// CheckTAP returns an error unless name is a TAP device, and sets it up.
 	// Errors wrap link.ErrNotTAP, or link.ErrNoDevice where there is none.
@@ -85,6 +93,8 @@ type Namespace interface {
 	HasInterface(name string) (bool, error)
 	// Do runs fn in it, on a thread of its own.
 	Do(fn func() error) error
+	// ConfigureInner does what CreateEndpoint with InnerLater has left.
+	ConfigureInner(ctx context.Context, d EndpointDevice) error
 	// SetGSOIPv4MaxSize sets how many bytes of an IPv4 packet the stack in it
 	// hands an interface at most.
 	SetGSOIPv4MaxSize(ifname string, size int) error
@@ -129,4 +139,6 @@ type EndpointDevice struct {
 	MAC          encap.MAC
 	Addrs        []netip.Prefix
 	MTU          int
+	// InnerLater: the inner end is not configured.
+	InnerLater bool
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 
@@ -52,10 +53,18 @@ func (Linux) OpenNamespace(netns string, pid int) (Namespace, error) {
 		open = func() (*link.Namespace, error) { return link.OpenPID(pid) }
 	}
 	ns, err := open()
+	if netns == "" && errors.Is(err, fs.ErrPermission) {
+		err = fmt.Errorf("%w: %w", ErrLook, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return linuxNamespace{ns}, nil
+}
+
+// UnseenNamespace is link.UnseenPID.
+func (Linux) UnseenNamespace(pid int, inode uint64) Namespace {
+	return linuxNamespace{link.UnseenPID(pid, inode)}
 }
 
 // linuxNamespace is a link.Namespace that can be looked into.
@@ -74,6 +83,11 @@ func (n linuxNamespace) HasInterface(name string) (there bool, err error) {
 	return there, err
 }
 
+// ConfigureInner is link.ConfigureInner.
+func (n linuxNamespace) ConfigureInner(ctx context.Context, d EndpointDevice) error {
+	return link.ConfigureInner(ctx, link.InnerSpec{Namespace: n.Namespace, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs})
+}
+
 // CreateEndpoint is link.CreateEndpoint.
 func (Linux) CreateEndpoint(ctx context.Context, d EndpointDevice) error {
 	ns, ok := d.Namespace.(linuxNamespace)
@@ -81,7 +95,7 @@ func (Linux) CreateEndpoint(ctx context.Context, d EndpointDevice) error {
 		return errors.New("network namespace was not opened by this host")
 	}
 	return link.CreateEndpoint(ctx, link.EndpointSpec{
-		Host: d.Host, Namespace: ns.Namespace, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs, MTU: d.MTU,
+		Host: d.Host, Namespace: ns.Namespace, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs, MTU: d.MTU, InnerLater: d.InnerLater,
 	})
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 	if r.MAC == datapath.ServiceMAC {
 		return nil, api.Errorf(api.CodeTaken, "MAC %v is that of every VIP", r.MAC)
 	}
-	at := &attachment{agent: a, wanted: r.IPs, network: n}
+	at := &attachment{agent: a, wanted: r.IPs, network: n, byCaller: r.EnteredInode != 0}
 	for _, ref := range r.Services {
 		v, err := findService(t, n.ID, ref)
 		if err != nil {
@@ -96,9 +97,17 @@ func (at *attachment) place(r api.AttachRequest) error {
 	if at.row.IfName == "" {
 		at.row.IfName = defaultIfName
 	}
-	ns, err := at.agent.host.OpenNamespace(r.NetNS, r.PID)
+	host := at.agent.host
+	ns, err := host.OpenNamespace(r.NetNS, r.PID)
+	if at.byCaller && errors.Is(err, ErrLook) {
+		ns, err = host.UnseenNamespace(r.PID, r.EnteredInode), nil
+	}
 	if err != nil {
 		return hostError(err)
+	}
+	if at.byCaller && r.EnteredInode != ns.Inode() {
+		ns.Close() //nolint:errcheck // nothing was done in it
+		return api.Errorf(api.CodeNotFound, "%s: the agent sees another network namespace there than its caller", at.describePlace())
 	}
 	at.namespace, at.row.NetnsInode = ns, ns.Inode()
 	return nil
@@ -156,9 +165,9 @@ func (at *attachment) checkUnique(t *reconcile.Tables) error {
 }
 
 // checkInterface refuses a name that an interface in the namespace has which
-// is no endpoint.
+// is no endpoint. Where the agent may not look, the kernel refuses it later.
 func (at *attachment) checkInterface() error {
-	if at.namespace == nil {
+	if at.namespace == nil || at.byCaller {
 		return nil
 	}
 	there, err := at.namespace.HasInterface(at.row.IfName)
@@ -166,7 +175,11 @@ func (at *attachment) checkInterface() error {
 		return hostError(err)
 	}
 	if there {
-		return api.Errorf(api.CodeExists, "%s exists already: name another with --ifname", at.describePlace())
+		return at.interfaceExists()
 	}
 	return nil
+}
+
+func (at *attachment) interfaceExists() error {
+	return api.Errorf(api.CodeExists, "%s exists already: name another with --ifname", at.describePlace())
 }

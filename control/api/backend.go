@@ -36,7 +36,16 @@ type Backend interface {
 
 	// Attach makes an endpoint on this host, all or nothing. When it returns
 	// the endpoint can send and receive.
+	//
+	// A request with an EnteredInode ends half-way: the interface is in the
+	// namespace, down and without the addresses of the answer, and the
+	// endpoint exists for nobody yet. The caller configures it and calls
+	// AttachFinish with its ID, or Detach. What is not finished within
+	// FinishTime is taken back, and also when the agent ends.
 	Attach(ctx context.Context, r AttachRequest) (Endpoint, error)
+	// AttachFinish is the other half. CodeNotFound where nothing waits for
+	// it any more; after any error nothing is left of the endpoint.
+	AttachFinish(ctx context.Context, id string) (Endpoint, error)
 	// Detach removes an endpoint of this host and returns what it was.
 	// CodeElsewhere, naming the host, for an endpoint of another one.
 	Detach(ctx context.Context, r DetachRequest) (Endpoint, error)

@@ -103,6 +103,14 @@ func (c *Client) Attach(ctx context.Context, r AttachRequest) (e Endpoint, err e
 	return e, c.call(ctx, http.MethodPost, "/v1/endpoints", r, &e)
 }
 
+// AttachFinish implements Backend.
+func (c *Client) AttachFinish(ctx context.Context, id string) (e Endpoint, err error) {
+	if err := ValidateRef("endpoint", id); err != nil {
+		return e, err
+	}
+	return e, c.call(ctx, http.MethodPost, "/v1/endpoints/"+url.PathEscape(id)+"/finish", nil, &e)
+}
+
 // Detach implements Backend.
 func (c *Client) Detach(ctx context.Context, r DetachRequest) (e Endpoint, err error) {
 	if err := r.Validate(); err != nil {

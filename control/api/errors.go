@@ -40,6 +40,9 @@ const (
 	CodeAgentUnreachable Code = "agent_unreachable"
 	// CodeUnsupported: this host or this version cannot do it.
 	CodeUnsupported Code = "unsupported"
+	// CodeCannotEnter: the agent may not enter the network namespace. The
+	// caller may: see AttachRequest.EnteredInode.
+	CodeCannotEnter Code = "cannot_enter"
 	// CodeTimeout: the time allowed for the request ran out.
 	CodeTimeout Code = "timeout"
 	// CodeInternal: everything that is the agent's own fault.
@@ -107,7 +110,7 @@ func (c Code) httpStatus() int {
 		return http.StatusConflict
 	case CodeUnreachable, CodeAgentUnreachable:
 		return http.StatusBadGateway
-	case CodeUnsupported:
+	case CodeUnsupported, CodeCannotEnter:
 		return http.StatusNotImplemented
 	case CodeTimeout:
 		return http.StatusGatewayTimeout

@@ -47,6 +47,13 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /v1/endpoints", handle(s, func(ctx context.Context, _ *http.Request, q AttachRequest) (Endpoint, error) {
 		return b.Attach(ctx, q)
 	}))
+	mux.Handle("POST /v1/endpoints/{ref}/finish", handle(s, func(ctx context.Context, r *http.Request, _ none) (Endpoint, error) {
+		ref := r.PathValue("ref")
+		if err := ValidateRef("endpoint", ref); err != nil {
+			return Endpoint{}, err
+		}
+		return b.AttachFinish(ctx, ref)
+	}))
 	mux.Handle("GET /v1/endpoints", handle(s, func(ctx context.Context, r *http.Request, _ none) ([]Endpoint, error) {
 		network := r.URL.Query().Get("network")
 		if network != "" {

@@ -125,6 +125,19 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 
+	half, err := c.Attach(ctx, api.AttachRequest{Network: "red", NetNS: "c2", EnteredInode: 4026531841})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if whole, err := c.AttachFinish(ctx, half.ID); err != nil || whole.ID != half.ID {
+		t.Errorf("AttachFinish: %+v, %v", whole, err)
+	}
+	if _, err := c.AttachFinish(ctx, half.ID); api.CodeOf(err) != api.CodeNotFound {
+		t.Errorf("AttachFinish, twice: %v", err)
+	}
+	if _, err := c.Detach(ctx, api.DetachRequest{Endpoint: half.ID}); err != nil {
+		t.Error(err)
+	}
 	gone, err := c.Detach(ctx, api.DetachRequest{Endpoint: "web", Network: "red"})
 	if err != nil || gone.ID != ep.ID {
 		t.Errorf("Detach: %+v, %v", gone, err)

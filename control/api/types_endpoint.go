@@ -37,7 +37,16 @@ type AttachRequest struct {
 	// becomes a backend of.
 	Services []string          `json:",omitempty"`
 	Labels   map[string]string `json:",omitempty"`
+	// EnteredInode is the inode number of the network namespace, from a
+	// caller who may enter it where the agent may not (CodeCannotEnter), and
+	// who configures the interface inside: see Backend.AttachFinish. 0 from
+	// all others.
+	EnteredInode uint64 `json:",omitempty"`
 }
+
+// FinishTime is how long an endpoint that its caller configures waits for
+// AttachFinish.
+const FinishTime = 10 * time.Second
 
 // DetachRequest names an endpoint of this host to remove.
 type DetachRequest struct {

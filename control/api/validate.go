@@ -98,6 +98,8 @@ func (r AttachRequest) validatePlace() error {
 		return Errorf(CodeInvalid, "network namespace %q is neither a name nor an absolute path", r.NetNS)
 	case r.NetNS == "." || r.NetNS == "..":
 		return Errorf(CodeInvalid, "network namespace %q is not a name", r.NetNS)
+	case r.TAP != "" && r.EnteredInode != 0:
+		return Errorf(CodeInvalid, "TAP interface %s is in no network namespace that has to be entered", r.TAP)
 	case r.TAP != "" && r.IfName != "":
 		return Errorf(CodeInvalid, "interface name %q does not go with a TAP interface, which has its name", r.IfName)
 	}

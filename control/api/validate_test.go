@@ -114,6 +114,7 @@ func TestAttachRequestValidate(t *testing.T) {
 		{"negative PID", api.AttachRequest{PID: -7}, "PID -7 is not positive"},
 		{"relative path", api.AttachRequest{NetNS: "./c1"}, "neither a name nor an absolute path"},
 		{"dots", api.AttachRequest{NetNS: ".."}, "is not a name"},
+		{"tap, entered", api.AttachRequest{TAP: "tap0", EnteredInode: 7}, "no network namespace"},
 		{"tap and ifname", api.AttachRequest{TAP: "tap0", IfName: "eth0"}, "does not go with a TAP"},
 		{"tap name", api.AttachRequest{TAP: "much-too-long-a-name"}, "interface name"},
 		{"ifname", api.AttachRequest{PID: 7, IfName: "a/b"}, "interface name"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,10 +22,11 @@ const ownNamespace = "/proc/thread-self/ns/net"
 
 // Namespace is a network namespace that is held open, so that it stays the
 // same one until Close, whatever happens to the name or process it was
-// opened by.
+// opened by; or, from UnseenPID, one that cannot be opened.
 type Namespace struct {
 	path  string
-	file  *os.File
+	file  *os.File // nil where only pid is known
+	pid   int
 	id    fileID
 	close func() error
 }
@@ -59,6 +61,26 @@ func OpenPID(pid int) (*Namespace, error) {
 		return nil, fmt.Errorf("network namespace of process %d: %w", pid, err)
 	}
 	return ns, nil
+}
+
+// UnseenPID stands for the network namespace of a process that the caller may
+// not look into: that takes the process's capabilities, or CAP_SYS_PTRACE
+// (ptrace(2), "Ptrace access mode checking"). Interfaces can be put there all
+// the same. inode is what somebody says who may look. It cannot be entered, and
+// Present only sees that there is such a process.
+func UnseenPID(pid int, inode uint64) *Namespace {
+	return &Namespace{
+		path: fmt.Sprintf("/proc/%d/ns/net", pid), pid: pid, id: fileID{ino: inode},
+		close: func() error { return nil },
+	}
+}
+
+// asPeer is how rtnetlink is told of it.
+func (n *Namespace) asPeer() any {
+	if n.file == nil {
+		return netlink.NsPid(n.pid)
+	}
+	return netlink.NsFd(n.file.Fd())
 }
 
 func open(path string) (*Namespace, error) {
@@ -96,6 +118,12 @@ func (n *Namespace) Current() (bool, error) { return n.is(ownNamespace) }
 // Present returns an error that wraps ErrNoNamespace unless the name or
 // process that it was opened by still leads to it.
 func (n *Namespace) Present() error {
+	if n.file == nil {
+		if err := unix.Kill(n.pid, 0); errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("%w: process %d is gone", ErrNoNamespace, n.pid)
+		}
+		return nil
+	}
 	same, err := n.is(n.path)
 	if err == nil && !same {
 		err = fmt.Errorf("%w: %s is another one now", ErrNoNamespace, n.path)
@@ -119,6 +147,9 @@ func (n *Namespace) is(path string) (bool, error) {
 // stays there. If fn ends its goroutine (runtime.Goexit, as in FailNow of a
 // test), so does Do.
 func (n *Namespace) Do(fn func() error) error {
+	if n.file == nil {
+		return fmt.Errorf("enter network namespace %s: %w", n.path, unix.EPERM)
+	}
 	return onOwnThread(func() error {
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter network namespace %s: %w", n.path, err)

@@ -21,7 +21,7 @@ const (
 // only after a look whether it is to be checked for duplicates, which it is not.
 // What comes before that is lost, neighbour solicitations too, and so takes a
 // second. An end that is not ready at last is no error: it will be.
-func (s *EndpointSpec) awaitReady() error {
+func (s *InnerSpec) awaitReady() error {
 	return s.Namespace.Do(func() error {
 		for end := time.Now().Add(readyLimit); ; time.Sleep(readyPause) {
 			ready, err := s.ready()
@@ -32,7 +32,7 @@ func (s *EndpointSpec) awaitReady() error {
 	})
 }
 
-func (s *EndpointSpec) ready() (bool, error) {
+func (s *InnerSpec) ready() (bool, error) {
 	d, err := byName(s.IfName)
 	if err != nil {
 		return false, err

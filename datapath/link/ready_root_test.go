@@ -9,10 +9,11 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/ovlnet/ovl/datapath/link"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
-// TestCreateEndpointIsReady: when it returns, the endpoint takes packets to each
+// TestCreateEndpointIsReady: when it returns, or ConfigureInner after it, the endpoint takes packets to each
 // of its addresses, on a machine too where others keep the kernel busy with
 // their devices.
 func TestCreateEndpointIsReady(t *testing.T) {
@@ -42,11 +43,17 @@ func TestCreateEndpointIsReady(t *testing.T) {
 	defer others.Wait()
 	defer close(quit)
 
-	for i := range 20 {
+	for i := range 40 {
 		spec := s.spec()
 		spec.Host, spec.IfName = fmt.Sprintf("ovl%d", i), fmt.Sprintf("eth%d", i)
+		spec.InnerLater = i%2 == 1
 		if err := s.create(t.Context(), spec); err != nil {
 			t.Fatal(err)
+		}
+		if spec.InnerLater {
+			if err := link.ConfigureInner(t.Context(), innerOf(spec)); err != nil {
+				t.Fatal(err)
+			}
 		}
 		err := s.ns.Do(func() error {
 			d, err := netlink.LinkByName(spec.IfName)

@@ -46,12 +46,12 @@ func startProcess(t tb) (pid int, end func()) {
 
 func netnsOf(pid int) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
 
-// attachProcess attaches the namespace of a process.
-func attachProcess(t *testing.T, h *host, network string) *endpoint {
+// attachProcess attaches the namespace of a process. It has all capabilities.
+func attachProcess(t *testing.T, h *host, network, name string) *endpoint {
 	t.Helper()
 	pid, _ := startProcess(t)
 	e := &endpoint{Namespace: &linktest.Namespace{NetnsPath: netnsOf(pid)}, host: h}
-	h.query(&e.info, "attach", network, "--pid", strconv.Itoa(pid), "--name", "process", "--ifname", "net1")
+	h.query(&e.info, "attach", network, "--pid", strconv.Itoa(pid), "--name", name, "--ifname", "net1")
 	if e.info.PID != pid || e.info.Interface != "net1" {
 		t.Errorf("endpoint is %+v, want PID %d and interface net1", e.info, pid)
 	}

@@ -26,6 +26,7 @@ func TestStory(t *testing.T) {
 			checkStatus(t, c, r.reason)
 			checkPeers(t, c)
 			checkRestart(t, c.hosts[1], endpoints)
+			checkEnds(t, c, endpoints)
 			for _, h := range []*host{c.hosts[2], c.hosts[1], c.hosts[0]} {
 				if out, stderr, err := h.ctl("down"); err != nil || out != "down\n" || strings.Contains(stderr, "passed over") {
 					t.Errorf("%s: down: %v: %q %q", h.name, err, out, stderr)
@@ -41,13 +42,8 @@ func TestStory(t *testing.T) {
 // have talked.
 func (r restricted) story(t *testing.T, c *cluster) (endpoints []*endpoint) {
 	h1, h3 := c.hosts[0], c.hosts[2]
-	restrict := func() {
-		for _, h := range c.hosts {
-			h.under = r.under
-		}
-	}
-	if r.enters {
-		restrict()
+	for _, h := range c.hosts {
+		h.under = r.under
 	}
 	c.upAll()
 	if token := h1.must("token", "create"); token != c.token+"\n" {
@@ -60,30 +56,15 @@ func (r restricted) story(t *testing.T, c *cluster) (endpoints []*endpoint) {
 	for _, h := range c.hosts {
 		endpoints = append(endpoints, h.attach("shop", "web-"+h.name))
 	}
-	if r.enters {
-		for _, h := range c.hosts {
-			endpoints = append(endpoints, h.attach("shop", "db-"+h.name))
-		}
-	} else {
-		// It may not enter a namespace, so those were attached by an agent that
-		// may; they go on. New ones can be TAPs.
-		for _, h := range c.hosts {
-			h.stop()
-		}
-		restrict()
-		for _, h := range c.hosts {
-			h.up()
-		}
-		for _, h := range c.hosts {
-			r.refuseNamespace(t, h)
-			endpoints = append(endpoints, attachTAP(t, h, "shop", "db-"+h.name, "tap0"))
-		}
-	}
+	// At once, both families: the first packet is answered.
+	checkPings(t, endpoints...)
+	endpoints = append(endpoints,
+		attachProcess(t, h1, "shop", "process-1"), attachProcess(t, c.hosts[1], "shop", "process-2"), attachTAP(t, h3, "shop", "vm-3", "tap0"))
 	var list []api.Endpoint
 	if h1.query(&list, "endpoint", "ls"); len(list) != len(endpoints) {
 		t.Errorf("endpoints are %+v", list)
 	}
-	checkPings(t, endpoints...) // at once, both families
+	checkPings(t, endpoints...)
 	for _, direction := range [][]string{nil, {"-R"}} {
 		tcp := iperf(t, endpoints[0], endpoints[1], append([]string{"-t", "1"}, direction...)...)
 		if rate := tcp.End.SumReceived.BitsPerSecond; rate < 10e6 {
@@ -96,23 +77,6 @@ func (r restricted) story(t *testing.T, c *cluster) (endpoints []*endpoint) {
 	checkTransfer(t, endpoints[3], endpoints[4], 0) // of the later ones
 	checkTransfer(t, endpoints[0], endpoints[3], 0) // on one host
 	return endpoints
-}
-
-// refuseNamespace wants attach of a namespace to say what is missing, and to
-// leave nothing.
-func (r restricted) refuseNamespace(t *testing.T, h *host) {
-	t.Helper()
-	before, err := h.devices()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, stderr, err := h.ctl("attach", "shop", "--netns", h.c.lab.Endpoint("refused-"+h.name).Name)
-	if err == nil || !strings.Contains(stderr, "CAP_SYS_ADMIN") || strings.Count(stderr, "\n") != 1 {
-		t.Errorf("%s: attach of a namespace: %v: %s", h.name, err, stderr)
-	}
-	if after, err := h.devices(); err != nil || !slices.Equal(before, after) {
-		t.Errorf("%s: an attach that was refused has made %v of the devices %v: %v", h.name, after, before, err)
-	}
 }
 
 // checkStatus wants status to be about the userspace datapath, for people and for
@@ -209,6 +173,35 @@ func checkRestart(t *testing.T, h *host, endpoints []*endpoint) {
 	}
 	h.wantDatapath(datapath.Userspace, "no kernel datapath")
 	checkPings(t, endpoints...)
+}
+
+// checkEnds ends two endpoints of the second host, one by a word and one by
+// deleting its namespace: nothing is left of either, and what they had can be
+// had again.
+func checkEnds(t *testing.T, c *cluster, endpoints []*endpoint) {
+	t.Helper()
+	web, process, h := endpoints[1], endpoints[4], c.hosts[1]
+	h.must("detach", process.info.Name)
+	if err := web.Delete(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "they are gone everywhere", time.Now(), 5*time.Second, func() error {
+		for _, h := range c.hosts {
+			var list []api.Endpoint
+			if h.query(&list, "endpoint", "ls"); len(list) != len(endpoints)-2 {
+				return fmt.Errorf("%s lists %d endpoints", h.name, len(list))
+			}
+		}
+		if devices, err := h.devices(); err != nil || len(devices) > 0 {
+			return fmt.Errorf("%s has the devices %v: %w", h.name, devices, err)
+		}
+		return nil
+	})
+	if links := run(t, process.Namespace, "ip", "-o", "link"); strings.Contains(links, "net1") {
+		t.Errorf("left in the namespace of what was detached:\n%s", links)
+	}
+	again := h.attach("shop", "again", "--ip", web.info.Addresses[0].Addr().String())
+	checkPings(t, again, endpoints[0], endpoints[3], endpoints[5])
 }
 
 // TestKernelRefuses: who insists on the kernel datapath is told in a line what it

@@ -69,7 +69,7 @@ func TestThreeHosts(t *testing.T) {
 	checkBulk(t, endpoints[1], endpoints[2])
 	t.Run("objects", func(t *testing.T) { checkObjects(t, c) })
 	t.Run("local", func(t *testing.T) { checkPings(t, endpoints[0], h1.attach("shop", "near")) })
-	t.Run("pid", func(t *testing.T) { checkPings(t, append(endpoints, attachProcess(t, h2, "shop"))...) })
+	t.Run("pid", func(t *testing.T) { checkPings(t, append(endpoints, attachProcess(t, h2, "shop", "process"))...) })
 	t.Run("tap", func(t *testing.T) {
 		vm := attachVM(t, h3, "shop")
 		checkPings(t, append(endpoints, vm)...)

@@ -58,10 +58,32 @@ func (f *Fake) Attach(_ context.Context, r api.AttachRequest) (api.Endpoint, err
 		join(v, e, 1)
 	}
 	f.made++
+	if r.EnteredInode != 0 {
+		f.unfinished = append(f.unfinished, e)
+		return e, nil
+	}
+	f.add(e)
+	return e, nil
+}
+
+func (f *Fake) add(e api.Endpoint) {
 	f.endpoints = append(f.endpoints, e)
 	slices.SortFunc(f.endpoints, func(a, b api.Endpoint) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Name, b.Name))
 	})
+}
+
+// AttachFinish implements api.Backend. It waits for ever.
+func (f *Fake) AttachFinish(_ context.Context, eid string) (api.Endpoint, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.unfinished, func(e api.Endpoint) bool { return e.ID == eid })
+	if i < 0 {
+		return api.Endpoint{}, api.Errorf(api.CodeNotFound, "endpoint %s does not wait to be finished", eid)
+	}
+	e := f.unfinished[i]
+	f.unfinished = slices.Delete(f.unfinished, i, i+1)
+	f.add(e)
 	return e, nil
 }
 

@@ -45,11 +45,12 @@ type Fake struct {
 	// OnLeave, if set, is called by Leave; its error is Leave's.
 	OnLeave func(api.LeaveRequest) (api.LeaveReport, error)
 
-	mu        sync.Mutex
-	made      int
-	networks  []network
-	endpoints []api.Endpoint
-	services  []*api.Service
+	mu         sync.Mutex
+	made       int
+	networks   []network
+	endpoints  []api.Endpoint
+	unfinished []api.Endpoint
+	services   []*api.Service
 }
 
 var _ api.Backend = (*Fake)(nil)
