@@ -11,7 +11,7 @@ import (
 func TestServices(t *testing.T) {
 	linktest.NeedRoot(t)
 	binary := buildOvlctl(t)
-	for _, datapath := range []string{"userspace"} {
+	for _, datapath := range []string{"kernel", "userspace"} {
 		t.Run(datapath, func(t *testing.T) {
 			c := &ovl{binary: binary, datapath: datapath, first: 1, services: testServices}
 			_, pair := setUpIn(t, c, 3)
