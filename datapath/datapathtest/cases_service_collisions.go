@@ -9,8 +9,19 @@ func collisionCases(s *Site) []Case {
 	for _, k := range kinds() {
 		for _, backend := range []Endpoint{s.C, s.B, s.TAP} {
 			name := func(name string) string { return name + ", " + k.String() + " to " + backend.V4.String() }
+			// Ports that a datapath has chosen are of no other case if the backend's
+			// port is not.
+			leads := func(v *vip) {
+				target := s.nextPort()
+				v.Ports = []datapath.ServicePort{
+					{Protocol: k.protocol, Port: vipPort, Target: target}, {Protocol: k.protocol, Port: 81, Target: target},
+					{Protocol: k.protocol, Port: 82, Target: target},
+				}
+			}
 			pair := func() (v, w *vip, both func(*datapath.State)) {
 				v, w = s.service(s.backend(backend)), s.service(s.backend(backend))
+				leads(v)
+				w.Ports = v.Ports
 				return v, w, func(st *datapath.State) {
 					v.state(st)
 					w.state(st)
@@ -47,11 +58,8 @@ func collisionCases(s *Site) []Case {
 
 			// Two ports of one VIP that lead to one port.
 			v = s.service(s.backend(backend))
-			v.Ports = []datapath.ServicePort{
-				{Protocol: k.protocol, Port: 80, Target: targetPort}, {Protocol: k.protocol, Port: 81, Target: targetPort},
-				{Protocol: k.protocol, Port: 82, Target: targetPort},
-			}
-			f = v.flow(k.family, k.protocol, s.A, backend, 80)
+			leads(v)
+			f = v.flow(k.family, k.protocol, s.A, backend, vipPort)
 			g = v.flowFrom(k.family, k.protocol, s.A, f.from.Port, 81)
 			h := v.flowFrom(k.family, k.protocol, s.A, f.from.Port, 82)
 			cases = append(cases, serviceCase(name("three ports of a VIP"), v,

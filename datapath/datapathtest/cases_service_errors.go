@@ -83,7 +83,7 @@ func vipErrorCases(s *Site) []Case {
 	}
 
 	for _, k := range kinds() {
-		cases = append(cases, poorErrorCase(s, k))
+		cases = append(cases, poorErrorCase(s, k), othersErrorCase(s, k))
 	}
 	return cases
 }
@@ -120,6 +120,20 @@ func poorErrorCase(s *Site, k kind) Case {
 		Out: []Frame{s.outTo(s.C, BriefICMPError(f.seen.Party, f.target.Party, e.typ, e.code, e.rest, first))},
 	}, f.forth(f.more()))
 	return serviceCase("errors that nobody can make sense of, "+k.String(), v, steps...)
+}
+
+// othersErrorCase are errors about a flow that are from neither of its ends.
+func othersErrorCase(s *Site, k kind) Case {
+	v := s.service(s.backends()...)
+	f := v.flow(k.family, k.protocol, s.A, s.C, vipPort)
+	e := icmpErrors(k.family)[0]
+	tell := func(from, to Party, about []byte) []byte { return ICMPError(from, to, e.typ, e.code, e.rest, about) }
+	ofAnother := Step{
+		In:    []Frame{{RedB, tell(s.B.on(k.family), f.to.Party, f.reply()(f.to, f.from))}},
+		Drops: []datapath.DropReason{datapath.DropServicePort},
+	}
+	passing := s.direct(s.E, s.A, tell(s.E.on(k.family), f.from.Party, f.first()(f.seen, f.target)))
+	return serviceCase("errors about a flow of others, "+k.String(), v, append(f.begins(), ofAnother, passing, f.forth(f.more()))...)
 }
 
 // long is a packet of a flow that is more than an error quotes.

@@ -55,6 +55,8 @@ func vipFragmentCases(s *Site) []Case {
 				f.forth(f.first()), Step{In: lone.In, Out: []Frame{s.outTo(f.client, replies.plain[1])}}))
 		}
 
+		cases = append(cases, strangeFragments(s, k))
+
 		// What is refused, is so in all its pieces, and is told once.
 		v := s.service()
 		f := v.anyFlow(k.family, k.protocol, s.A, vipPort)
@@ -73,6 +75,35 @@ func vipFragmentCases(s *Site) []Case {
 		cases = append(cases, serviceCase("fragments that nobody takes, "+k.String(), v, steps...))
 	}
 	return cases
+}
+
+// strangeFragments are later fragments that differ from a first that was seen in
+// one thing that they are known by.
+func strangeFragments(s *Site, k kind) Case {
+	v, w := s.service(s.backends()...), s.service(s.backends()...)
+	payload := strings.Repeat("a datagram that is sent in pieces. ", 50)
+	id := s.nextPort()
+	f := v.flow(k.family, k.protocol, s.A, s.C, vipPort)
+	other := kind{k.family, protoTCP + protoUDP - k.protocol}
+	steps := []Step{f.pieces(f.ofPayload(payload), id).forth[0]}
+	lost := func(f flow) {
+		p := f.pieces(f.ofPayload(payload), id).forth[1]
+		steps = append(steps, Step{In: p.In, Drops: []datapath.DropReason{datapath.DropServiceFragment}})
+	}
+	lost(v.flowFrom(k.family, k.protocol, s.TAP, f.from.Port, vipPort))
+	lost(w.flowFrom(k.family, k.protocol, s.A, f.from.Port, vipPort))
+	lost(v.flowFrom(other.family, other.protocol, s.A, f.from.Port, vipPort))
+	in := f.pieces(f.ofPayload(payload), id).forth[1].In[0]
+	steps = append(steps, Step{In: []Frame{{BlueA, in.Bytes}}, Drops: []datapath.DropReason{datapath.DropServiceFragment}},
+		f.pieces(f.ofPayload(payload), id).forth[1])
+	c := serviceCase("fragments of another, "+k.String(), v, steps...)
+	c.State = func(st *datapath.State) {
+		v.state(st)
+		w.state(st)
+		n := Network(st, Blue)
+		n.Services = append(n.Services, v.with(s.backend(s.B)).Service)
+	}
+	return c
 }
 
 // pieces are a packet's fragments as steps, and as the backend sends them.

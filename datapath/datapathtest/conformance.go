@@ -127,7 +127,7 @@ type group struct {
 
 // groups are all cases there are.
 func groups() []group {
-	return []group{
+	return append([]group{
 		{"forward", forwardCases},
 		{"source", sourceCases},
 		{"multicast", multicastCases},
@@ -142,22 +142,16 @@ func groups() []group {
 		{"fragments", fragmentCases},
 		{"tags", tagCases},
 		{"mtu", mtuCases},
-	}
+	}, serviceGroups()...)
 }
 
 // Run puts a datapath through every case. It needs root.
-func Run(t *testing.T, open Opener) { runGroups(t, open, groups()) }
-
-// RunServices puts a datapath through the cases about services. It needs root.
-func RunServices(t *testing.T, open Opener) { runGroups(t, open, serviceGroups()) }
-
-func runGroups(t *testing.T, open Opener, groups []group) {
-	t.Helper()
+func Run(t *testing.T, open Opener) {
 	linktest.NeedRoot(t)
 	for _, family := range []Family{IPv4, IPv6} {
 		t.Run(string(family)+" underlay", func(t *testing.T) {
 			labs := &labs{t: t, open: open, site: newSite(family), shared: map[Setup]*lab{}}
-			for _, g := range groups {
+			for _, g := range groups() {
 				t.Run(g.name, func(t *testing.T) { labs.runGroup(t, g) })
 			}
 			labs.quiet()

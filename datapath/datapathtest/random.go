@@ -23,16 +23,6 @@ import (
 // There are that many frames from each side. They are the same for the same
 // seed; zero stands for a seed that nobody knows, which is logged.
 func RunRandom(t *testing.T, open Opener, frames uint64, seed uint64) {
-	runRandom(t, open, frames, seed, false)
-}
-
-// RunRandomServices is RunRandom with services as well.
-func RunRandomServices(t *testing.T, open Opener, frames uint64, seed uint64) {
-	runRandom(t, open, frames, seed, true)
-}
-
-func runRandom(t *testing.T, open Opener, frames, seed uint64, withServices bool) {
-	t.Helper()
 	linktest.NeedRoot(t)
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -55,9 +45,6 @@ func runRandom(t *testing.T, open Opener, frames, seed uint64, withServices bool
 					t.Logf("%d frames of seed %d", frames/10, seed)
 					l.random(t, newRandomFrames(l.site, seed), from, frames/10)
 				})
-				if !withServices {
-					continue
-				}
 				t.Run("with services from "+string(from), func(t *testing.T) {
 					l.apply(t, func(st *datapath.State) { Network(st, Red).Services = services })
 					t.Logf("%d frames of seed %d", frames/4, seed)

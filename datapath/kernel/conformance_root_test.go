@@ -19,9 +19,6 @@ var (
 // TestConformance is the contract of package datapath, in frames.
 func TestConformance(t *testing.T) { dt.Run(t, openConformance) }
 
-// TestServiceConformance is docs/adr/0017.
-func TestServiceConformance(t *testing.T) { dt.RunServices(t, openConformance) }
-
 func openConformance(ctx context.Context, h dt.Host) (datapath.Datapath, func() error, error) {
 	dir := filepath.Join("/sys/fs/bpf", "ovl-"+h.Name)
 	d, err := Open(ctx, Options{

@@ -18,9 +18,6 @@ var (
 // TestConformance is the contract of package datapath, in frames.
 func TestConformance(t *testing.T) { dt.Run(t, openConformance) }
 
-// TestServices is what of the contract is about services.
-func TestServices(t *testing.T) { dt.RunServices(t, openConformance) }
-
 func openConformance(ctx context.Context, h dt.Host) (datapath.Datapath, func() error, error) {
 	o := Options{
 		VTEP: h.VTEP, Underlay: h.Underlay, Port: h.Port,
@@ -36,4 +33,4 @@ func openConformance(ctx context.Context, h dt.Host) (datapath.Datapath, func() 
 
 // TestRandomFrames: whatever comes in, nothing gets out that may not, and the
 // books add up.
-func TestRandomFrames(t *testing.T) { dt.RunRandomServices(t, openConformance, *frames, *seed) }
+func TestRandomFrames(t *testing.T) { dt.RunRandom(t, openConformance, *frames, *seed) }
