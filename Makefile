@@ -69,6 +69,11 @@ test-overload: bpffs ## send a userspace host far more than it can forward, a mi
 	@.ci/need $(TEST_PROGRAMS)
 	$(GO) test -count=1 -v -run TestOverload ./cmd/ovlctl/e2e -overload 60s
 
+.PHONY: test-services
+test-services: bpffs ## balance 60 000 connections, replace backends, lose hosts and take a million SYNs, with each datapath (as root; 7 minutes)
+	@.ci/need $(TEST_PROGRAMS)
+	$(GO) test -count=1 -timeout 20m -v -run '^TestService' ./cmd/ovlctl/e2e -services
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	@for package in $$($(GO) list ./...); do \
