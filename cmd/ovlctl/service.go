@@ -174,7 +174,7 @@ func newServiceRemove(a *app) *cobra.Command {
 		Aliases: []string{"remove"},
 		Short:   "Remove services",
 		Long: `Remove services. Their backends stay on the network; connections through a VIP
-end at once.`,
+go nowhere any more: their packets are dropped, and their clients are not told.`,
 		Example: "  ovlctl service rm web\n  ovlctl service rm web db --network red",
 		Args:    args(1, "NAME…"),
 		RunE: func(cmd *cobra.Command, refs []string) error {
