@@ -3,6 +3,7 @@ package hold
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -53,6 +54,9 @@ func greet(conn *net.UnixConn) (*Client, error) {
 	b := make([]byte, maxPacket)
 	conn.SetReadDeadline(time.Now().Add(answerTime)) //nolint:errcheck // then the read fails
 	n, err := conn.Read(b)
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
+		return nil, fmt.Errorf("%w any more: %w", ErrNone, err) // it ended before it took the connection
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrLost, err)
 	}

@@ -3,11 +3,13 @@ package hold
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -223,5 +225,39 @@ func TestManyDescriptors(t *testing.T) {
 	}
 	if got := names(t, c); len(got) != many {
 		t.Errorf("%d of %d came back", len(got), many)
+	}
+}
+
+// A holder that ends while somebody connects is none any more, which is what who
+// wants it to end has asked for.
+func TestEndDying(t *testing.T) {
+	for name, end := range map[string]func(*net.UnixListener){
+		"before it takes the connection": func(l *net.UnixListener) {
+			time.Sleep(50 * time.Millisecond) // connections wait in the backlog
+			_ = l.Close()
+		},
+		"before it says anything": func(l *net.UnixListener) {
+			c, err := l.Accept()
+			if err == nil {
+				_ = c.Close()
+			}
+			_ = l.Close()
+		},
+	} {
+		path := socketPath(t)
+		l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.SetUnlinkOnClose(false)
+		ended := make(chan struct{})
+		go func() { defer close(ended); end(l) }()
+		if err := End(path); err != nil {
+			t.Errorf("one that ends %s: %v", name, err)
+		}
+		<-ended
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			t.Errorf("the socket of one that ends %s: %v", name, err)
+		}
 	}
 }
