@@ -63,12 +63,12 @@ func TestVIPMergesSegments(t *testing.T) {
 	sum := offload.Fold(offload.Pseudo4(frame[14:], 6, len(frame)-34))
 	frame[50], frame[51] = byte(sum>>8), byte(sum)
 
-	for name, data := range map[string][]byte{"a train": train, "uncut": uncut} {
+	for name, c := range map[string]struct {
+		data []byte
+		size int
+	}{"a train": {train, size}, "uncut": {uncut, 0}} {
 		b.ways.delivered = nil
-		if name == "uncut" {
-			size = 0
-		}
-		b.in.Packets(b.table, vtep, encap.NotECT, data, size)
+		b.in.Packets(b.table, vtep, encap.NotECT, c.data, c.size)
 		b.in.Flush()
 		if len(b.ways.delivered) != 1 {
 			t.Fatalf("%s: %d frames were delivered, want 1", name, len(b.ways.delivered))
