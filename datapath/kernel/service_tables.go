@@ -136,19 +136,8 @@ func (t *tableMaps) syncer(outer *ebpf.Map, have map[bpf.OvlTableKey]uint32, wan
 			}
 			return n, errs
 		},
-		del: func() (n int, errs []error) {
-			for k := range have {
-				if _, ok := want[k]; ok {
-					continue
-				}
-				if err := outer.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-					errs = append(errs, failed(k, err))
-					continue
-				}
-				n++
-			}
-			return n, errs
-		},
+		// Together, for the kernel waits after each call, as in put.
+		del: func() (int, []error) { return deleteOthers(outer, have, want, failed) },
 	}
 }
 

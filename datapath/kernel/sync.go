@@ -55,24 +55,28 @@ func syncerOf[K, V comparable](name string, m *ebpf.Map, have, want map[K]V) syn
 				return err
 			}, func(k K) error { return m.Put(k, want[k]) }, failed)
 		},
-		del: func() (n int, errs []error) {
-			var keys []K
-			for k := range have {
-				if _, ok := want[k]; !ok {
-					keys = append(keys, k)
-				}
-			}
-			return inBatches(keys, func(batch []K) error {
-				_, err := m.BatchDelete(batch, nil)
-				return err
-			}, func(k K) error {
-				if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-					return err
-				}
-				return nil
-			}, failed)
-		},
+		del: func() (int, []error) { return deleteOthers(m, have, want, failed) },
 	}
+}
+
+// deleteOthers deletes what is in have and not in want, and returns how many
+// entries that were.
+func deleteOthers[K comparable, V, W any](m *ebpf.Map, have map[K]V, want map[K]W, failed func(K, error) error) (int, []error) {
+	var keys []K
+	for k := range have {
+		if _, ok := want[k]; !ok {
+			keys = append(keys, k)
+		}
+	}
+	return inBatches(keys, func(batch []K) error {
+		_, err := m.BatchDelete(batch, nil)
+		return err
+	}, func(k K) error {
+		if err := m.Delete(k); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return err
+		}
+		return nil
+	}, failed)
 }
 
 // inBatches changes the entries of keys, many by one call where the kernel has
