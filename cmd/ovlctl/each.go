@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -35,6 +37,30 @@ func forEach(refs []string, do func(ref string) error) error {
 		text[i] = err.Error()
 	}
 	return api.Errorf(api.CodeOf(failed[0]), "%s", strings.Join(text, "; "))
+}
+
+// inspectEach prints what inspect finds for every ref, and fails with what it does
+// not find.
+func inspectEach[T any](a *app, refs []string, inspect func(ref string) (T, error), table func(io.Writer, T)) error {
+	var found []T
+	failed := forEach(refs, func(ref string) error {
+		one, err := inspect(ref)
+		if err == nil {
+			found = append(found, one)
+		}
+		return err
+	})
+	if len(found) == 0 {
+		return failed
+	}
+	return errors.Join(a.print(found, func(w io.Writer) {
+		for i, one := range found {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			table(w, one)
+		}
+	}), failed)
 }
 
 // validateRefs refuses a command line with a reference that can fit nothing.

@@ -71,25 +71,9 @@ array has the fields that ` + "`docker network inspect`" + ` has.`,
 			if err != nil {
 				return err
 			}
-			var found []api.Network
-			failed := forEach(refs, func(ref string) error {
-				n, err := client.NetworkInspect(cmd.Context(), ref)
-				if err == nil {
-					found = append(found, n)
-				}
-				return err
-			})
-			if len(found) == 0 {
-				return failed
-			}
-			return errors.Join(a.print(found, func(w io.Writer) {
-				for i, n := range found {
-					if i > 0 {
-						fmt.Fprintln(w)
-					}
-					networkTable(w, n)
-				}
-			}), failed)
+			return inspectEach(a, refs, func(ref string) (api.Network, error) {
+				return client.NetworkInspect(cmd.Context(), ref)
+			}, networkTable)
 		},
 		ValidArgsFunction: a.completeNetworks(0),
 	}

@@ -91,25 +91,9 @@ clients on this host.`,
 			if err != nil {
 				return err
 			}
-			var found []api.Service
-			failed := forEach(refs, func(ref string) error {
-				s, err := client.ServiceInspect(cmd.Context(), api.ServiceRef{Service: ref, Network: network})
-				if err == nil {
-					found = append(found, s)
-				}
-				return err
-			})
-			if len(found) == 0 {
-				return failed
-			}
-			return errors.Join(a.print(found, func(w io.Writer) {
-				for i, s := range found {
-					if i > 0 {
-						fmt.Fprintln(w)
-					}
-					serviceTable(w, s)
-				}
-			}), failed)
+			return inspectEach(a, refs, func(ref string) (api.Service, error) {
+				return client.ServiceInspect(cmd.Context(), api.ServiceRef{Service: ref, Network: network})
+			}, serviceTable)
 		},
 		ValidArgsFunction: a.completeServices(0),
 	}
