@@ -66,7 +66,15 @@ type Port struct {
 	// MAC and Addrs are the only ones that the endpoint may send from.
 	MAC   encap.MAC
 	Addrs []netip.Addr
+	// Gateway: it is no endpoint but the network itself on this host, with
+	// GatewayMAC and Addrs out of Network.Gateways. It exchanges frames with
+	// ports of this host alone, and gets no multicast. A network has at most one.
+	Gateway bool
 }
+
+// GatewayMAC is that of every network's gateway on every host. No endpoint may
+// have it, and no frame to or from it crosses the underlay.
+var GatewayMAC = encap.MAC{0x0a, 'o', 'v', 'l', 0, 2}
 
 // Remote is an endpoint on another host.
 type Remote struct {
@@ -109,7 +117,7 @@ func (n Network) equal(o Network) bool {
 }
 
 func (p Port) equal(o Port) bool {
-	return p.Device == o.Device && p.Kind == o.Kind && p.MAC == o.MAC && slices.Equal(p.Addrs, o.Addrs)
+	return p.Device == o.Device && p.Kind == o.Kind && p.MAC == o.MAC && p.Gateway == o.Gateway && slices.Equal(p.Addrs, o.Addrs)
 }
 
 func (r Remote) equal(o Remote) bool {
