@@ -44,7 +44,7 @@ func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, 
 	if e.Node != a.self.ID {
 		return api.Endpoint{}, api.Errorf(api.CodeElsewhere, "endpoint %s is on node %s: detach it there", e.Name, nodeName(t, e.Node))
 	}
-	release, err := a.claims.claim(fmt.Sprintf("endpoint %s of network %s", e.Name, networkName(t, e.Network)))
+	release, err := a.claims.claim(endpointClaim(e.Name, networkName(t, e.Network)))
 	if err != nil {
 		return api.Endpoint{}, err
 	}

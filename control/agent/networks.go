@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/control/reconcile"
@@ -60,8 +61,8 @@ func (a *Agent) NetworkCreate(ctx context.Context, r api.NetworkRequest) (api.Ne
 func (a *Agent) planNetwork(r api.NetworkRequest, mtu int, from []pool) (store.Network, error) {
 	t := a.tables()
 	for _, n := range t.Networks {
-		if n.Name == r.Name {
-			return store.Network{}, api.Errorf(api.CodeExists, "network %s exists already", r.Name)
+		if strings.EqualFold(n.Name, r.Name) { // they are one to DNS
+			return store.Network{}, api.Errorf(api.CodeExists, "network %s exists already", n.Name)
 		}
 	}
 	vni, ok := t.FreeVNI()

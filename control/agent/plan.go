@@ -81,7 +81,7 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 		return nil, err
 	}
 	at.unclaim, err = a.claims.claim(
-		fmt.Sprintf("endpoint %s of network %s", at.row.Name, n.Name),
+		endpointClaim(at.row.Name, n.Name),
 		at.describePlace(),
 	)
 	return at, err
@@ -127,9 +127,14 @@ func (at *attachment) describePlace() string {
 
 // defaultName is the name of an endpoint that was given none: that of its
 // namespace or TAP if it can be one.
+// endpointClaim is for the one who attaches or detaches an endpoint of that name.
+func endpointClaim(name, network string) string {
+	return fmt.Sprintf("endpoint %s of network %s", strings.ToLower(name), network)
+}
+
 func defaultName(r api.AttachRequest, id string) string {
 	for _, n := range []string{r.NetNS, r.TAP} {
-		if n != "" && !strings.Contains(n, "/") && name.Validate("endpoint", n) == nil {
+		if n != "" && !strings.Contains(n, "/") && name.ValidateAnswered("endpoint", n) == nil {
 			return n
 		}
 	}
@@ -154,7 +159,7 @@ func (at *attachment) checkUnique(t *reconcile.Tables) error {
 		if e.Network != at.network.ID {
 			continue
 		}
-		if e.Name == at.row.Name {
+		if strings.EqualFold(e.Name, at.row.Name) { // they are one to DNS
 			return api.Errorf(api.CodeExists, "endpoint %s exists already on network %s, on node %s", e.Name, at.network.Name, nodeName(t, e.Node))
 		}
 		if e.MAC == at.row.MAC {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ovlnet/ovl/control/api"
@@ -32,7 +33,7 @@ func (a *Agent) ServiceCreate(ctx context.Context, r api.ServiceRequest) (api.Se
 	if err := checkServiceName(a.tables(), n, r.Name); err != nil {
 		return api.Service{}, err
 	}
-	unclaim, err := a.claims.claim(fmt.Sprintf("service %s of network %s", r.Name, n.Name))
+	unclaim, err := a.claims.claim(fmt.Sprintf("service %s of network %s", strings.ToLower(r.Name), n.Name))
 	if err != nil {
 		return api.Service{}, err
 	}
@@ -111,11 +112,12 @@ func vips(addrs []netip.Prefix) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// checkServiceName refuses a name that a service of the network has.
+// checkServiceName refuses a name that a service of the network has, but for its
+// case: DNS tells them apart by no more.
 func checkServiceName(t *reconcile.Tables, n store.Network, name string) error {
 	for _, v := range t.Services {
-		if v.Network == n.ID && v.Name == name {
-			return api.Errorf(api.CodeExists, "service %s exists already on network %s", name, n.Name)
+		if v.Network == n.ID && strings.EqualFold(v.Name, name) {
+			return api.Errorf(api.CodeExists, "service %s exists already on network %s", v.Name, n.Name)
 		}
 	}
 	return nil

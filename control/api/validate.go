@@ -25,7 +25,7 @@ func ValidateRef(what, s string) error { return invalid(name.Validate(what, s)) 
 
 // Validate returns an Error that names the first field out of its range.
 func (r NetworkRequest) Validate() error {
-	if err := name.Validate("network", r.Name); err != nil {
+	if err := name.ValidateNetwork(r.Name); err != nil {
 		return invalid(err)
 	}
 	if err := r.validateSubnets(); err != nil {
@@ -58,7 +58,7 @@ func (r AttachRequest) Validate() error {
 		return err
 	}
 	if r.Name != "" {
-		if err := name.Validate("endpoint", r.Name); err != nil {
+		if err := name.ValidateAnswered("endpoint", r.Name); err != nil {
 			return invalid(err)
 		}
 	}
@@ -72,7 +72,7 @@ func (r AttachRequest) Validate() error {
 		return Errorf(CodeInvalid, "%d aliases are too many: %d at most", len(r.Aliases), maxList)
 	}
 	for _, a := range r.Aliases {
-		if err := name.Validate("alias", a); err != nil {
+		if err := name.ValidateAnswered("alias", a); err != nil {
 			return invalid(err)
 		}
 	}

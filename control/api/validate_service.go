@@ -26,7 +26,7 @@ const (
 
 // Validate returns an Error that names the first field out of its range.
 func (r ServiceRequest) Validate() error {
-	if err := name.Validate("service", r.Name); err != nil {
+	if err := name.ValidateAnswered("service", r.Name); err != nil {
 		return invalid(err)
 	}
 	if err := ValidateRef("network", r.Network); err != nil {
