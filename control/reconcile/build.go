@@ -273,11 +273,8 @@ func (b *builder) claim(n *building, e *store.Endpoint) bool {
 		b.alarm("endpoint "+e.Name+" of network "+n.row.Name, format, args...)
 		return false
 	}
-	if !e.MAC.IsUnicast() {
-		return refuse("is left out: %v is not the MAC of one interface", e.MAC)
-	}
-	if e.MAC == datapath.ServiceMAC {
-		return refuse("is left out: MAC %v is that of every VIP", e.MAC)
+	if err := CheckEndpoint(e); err != nil {
+		return refuse("is left out: %v", err)
 	}
 	if o, taken := n.macs[e.MAC]; taken {
 		return refuse("is left out: MAC %v belongs to the older endpoint %s", e.MAC, o.Name)

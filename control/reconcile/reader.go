@@ -24,7 +24,7 @@ type Reader struct {
 
 // Read decodes s, which is not older than what was read before.
 func (r *Reader) Read(s *store.Snapshot) *Tables {
-	t := &Tables{Version: s.Version()}
+	t := &Tables{Version: s.Version(), snapshot: s}
 	names, ok := []store.RowName(nil), false
 	if r.last != nil {
 		names, ok = s.ChangedSince(r.last.Version)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
-	"github.com/ovlnet/ovl/datapath/balance"
 )
 
 // balanced are the services of one network.
@@ -195,7 +194,7 @@ func (n *building) place(all []*Service) *balanced {
 		if v.DNSRR {
 			continue
 		}
-		if err := n.checkService(v.Service, owner); err != nil {
+		if err := CheckService(v.Service, n.row, func(a netip.Addr) string { return n.holder(a, owner) }); err != nil {
 			refuse("%v", err)
 			continue
 		}
@@ -210,51 +209,15 @@ func (n *building) place(all []*Service) *balanced {
 	return out
 }
 
-// checkService returns why a service cannot be carried.
-func (n *building) checkService(v *store.Service, owner map[netip.Addr]*Service) error {
-	if err := balance.CheckSize(v.TableSize); err != nil {
-		return err
-	}
-	if v.Affinity < 0 {
-		return fmt.Errorf("affinity %v is negative", v.Affinity)
-	}
-	for i, p := range v.Ports {
-		if p.Protocol != 6 && p.Protocol != 17 || p.Port == 0 || p.Target == 0 {
-			return fmt.Errorf("port %d to %d of protocol %d is none that a service can have", p.Port, p.Target, p.Protocol)
-		}
-		if i > 0 && cmp.Or(cmp.Compare(v.Ports[i-1].Protocol, p.Protocol), cmp.Compare(v.Ports[i-1].Port, p.Port)) >= 0 {
-			return fmt.Errorf("its ports are not in order: %d of protocol %d", p.Port, p.Protocol)
-		}
-	}
-	if len(v.VIPs) == 0 {
-		return fmt.Errorf("it has no VIP")
-	}
-	for i, a := range v.VIPs {
-		if i > 0 && (v.VIPs[0].Is6() || a.Is4() || i > 1) {
-			return fmt.Errorf("its VIPs are not one of each family, IPv4 first: %v", v.VIPs)
-		}
-		if err := n.checkVIP(a); err != nil {
-			return err
-		}
-		if o, taken := owner[a]; taken {
-			return fmt.Errorf("VIP %v belongs to the older service %s", a, o.Name)
-		}
-	}
-	return nil
-}
-
-func (n *building) checkVIP(a netip.Addr) error {
-	in := func(s store.Subnet) bool { return s.Prefix.Contains(a) }
-	if !slices.ContainsFunc(n.row.Subnets, in) {
-		return fmt.Errorf("VIP %v is in none of the network's subnets", a)
-	}
-	if slices.Contains(n.network.Gateways, a) {
-		return fmt.Errorf("VIP %v is a gateway of the network", a)
-	}
+// holder says who has an address of the network, for CheckService.
+func (n *building) holder(a netip.Addr, owner map[netip.Addr]*Service) string {
 	if e, taken := n.addrs[a]; taken {
-		return fmt.Errorf("VIP %v is the address of endpoint %s", a, e.Name)
+		return "is the address of endpoint " + e.Name
 	}
-	return nil
+	if v, taken := owner[a]; taken {
+		return "belongs to the older service " + v.Name
+	}
+	return ""
 }
 
 func servicePorts(v *store.Service) []datapath.ServicePort {
@@ -274,10 +237,14 @@ func (b *builder) backends(t *Tables, v *Service) []datapath.Backend {
 	out := make([]datapath.Backend, 0, len(v.Backends))
 	for id, row := range v.Backends {
 		e := b.byEndpoint[id]
-		if e == nil || e.Network != v.Network || t.Failed[e.Node] || !v.Healthy(*e) {
+		if e == nil || e.Network != v.Network {
 			continue
 		}
-		k := datapath.Backend{ID: id, MAC: e.MAC, Addrs: make([]netip.Addr, 0, len(e.Addrs)), Weight: max(row.Weight, 1), Draining: row.Draining}
+		state := t.BackendState(v, e)
+		if state != Serving && state != Draining {
+			continue
+		}
+		k := datapath.Backend{ID: id, MAC: e.MAC, Addrs: make([]netip.Addr, 0, len(e.Addrs)), Weight: max(row.Weight, 1), Draining: state == Draining}
 		for _, a := range e.Addrs {
 			k.Addrs = append(k.Addrs, a.Addr())
 		}

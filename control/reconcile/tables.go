@@ -32,6 +32,17 @@ type Tables struct {
 	// base is the version in which a node, network or endpoint last changed; 0
 	// for tables that no Reader has made.
 	base uint64
+	// snapshot is what a Reader decoded.
+	snapshot *store.Snapshot
+}
+
+// ChangedSince returns the names of the rows that t may have others of than the
+// tables of that version, which the same Reader made; false if it is not known.
+func (t *Tables) ChangedSince(version uint64) ([]store.RowName, bool) {
+	if t.snapshot == nil {
+		return nil, false
+	}
+	return t.snapshot.ChangedSince(version)
 }
 
 // Service is a service and all that is known of its backends. A change of any
@@ -121,6 +132,7 @@ func (t *Tables) endpoints(wanted func(store.Endpoint) bool) []store.Endpoint {
 // WithNetwork returns t with n in the place of the network of that ID.
 func (t *Tables) WithNetwork(n store.Network) *Tables {
 	next := *t
+	next.snapshot = nil
 	next.Networks = maps.Clone(t.Networks)
 	next.Networks[n.ID] = n
 	return &next
