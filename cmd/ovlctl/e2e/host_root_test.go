@@ -223,7 +223,27 @@ func (h *host) query(out any, args ...string) {
 func (h *host) attach(network, name string, args ...string) *endpoint {
 	h.c.tb.Helper()
 	e := &endpoint{Namespace: h.c.lab.Endpoint(name), host: h}
-	h.query(&e.info, append([]string{"attach", network, "--netns", e.Name, "--name", name}, args...)...)
+	e.attach(network, name, args...)
+	return e
+}
+
+// attachAtOnce attaches, and wants that not to take longer than is promised. What
+// the machine's disk or kernel holds up is once so: it may have another go or
+// two. What the host waits for is so each time.
+func (h *host) attachAtOnce(network, name string) *endpoint {
+	h.c.tb.Helper()
+	e := &endpoint{Namespace: h.c.lab.Endpoint(name), host: h}
+	var took []time.Duration
+	for range 3 {
+		begin := time.Now()
+		e.attach(network, name)
+		if took = append(took, time.Since(begin)); took[len(took)-1] <= attachTime {
+			return e
+		}
+		h.must("detach", name, "--network", network)
+	}
+	h.c.tb.Errorf("%s: attach to %s took %v, want %v at most", h.name, network, took, attachTime)
+	e.attach(network, name)
 	return e
 }
 
@@ -232,6 +252,11 @@ type endpoint struct {
 	*linktest.Namespace
 	host *host
 	info api.Endpoint
+}
+
+func (e *endpoint) attach(network, name string, args ...string) {
+	e.host.c.tb.Helper()
+	e.host.query(&e.info, append([]string{"attach", network, "--netns", e.Name, "--name", name}, args...)...)
 }
 
 func (e *endpoint) addr() string { return e.info.Addresses[0].Addr().String() }
