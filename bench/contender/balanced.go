@@ -25,23 +25,22 @@ type Drainer interface {
 
 // Balancing returns contenders with services, to stand side by side: each name
 // with each of sizes as the number of services in its tables, one of which is
-// measured. They are called NAME/SERVICES.
+// measured; the userspace datapath with the last of sizes only. They are called
+// NAME/SERVICES.
 func Balancing(o Options, sizes []int) []Contender {
 	var out []Contender
 	for _, n := range sizes {
 		out = append(out, &nftables{services: n})
 	}
 	first := 1
-	for _, datapath := range []string{"kernel", "userspace"} {
-		name := ""
-		if datapath == "userspace" {
-			name = "ovl-userspace"
-		}
-		for _, n := range sizes {
-			out = append(out, &ovl{name: name, binary: o.Ovlctl, datapath: datapath, first: first, services: n})
-			first += 2
-		}
+	add := func(name, datapath string, services int) {
+		out = append(out, &ovl{name: name, binary: o.Ovlctl, datapath: datapath, first: first, services: services})
+		first += 2
 	}
+	for _, n := range sizes {
+		add("", "kernel", n)
+	}
+	add("ovl-userspace", "userspace", sizes[len(sizes)-1])
 	return out
 }
 

@@ -101,7 +101,7 @@ func TestBalancing(t *testing.T) {
 			}
 		}
 	}
-	for _, name := range []string{"ovl-vip/1", "ovl-vip/1000", "ovl-userspace-vip/1", "ovl-userspace-vip/1000", "nft-vip/1", "nft-vip/1000"} {
+	for _, name := range []string{"ovl-vip/1", "ovl-vip/1000", "ovl-userspace-vip/1000", "nft-vip/1", "nft-vip/1000"} {
 		if !names[name] {
 			t.Errorf("there is no %s among %v", name, names)
 		}

@@ -27,7 +27,7 @@ const (
 // ms from the call of drain until the first new connection to the VIP is
 // refused, and from that of drain with undo until the first gets through.
 func Changes(ctx context.Context, p Pair, drain func(ctx context.Context, undo bool) error) (_ Values, err error) {
-	server, err := startResponder(p.Server, true)
+	server, err := startResponder(p, true)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func change(ctx context.Context, p Pair, wanted string, make func() error) (time
 	made := goWith(cancel, make)
 	var took time.Duration
 	err := p.Client.Namespace.Do(func() error {
-		to := netip.AddrPortFrom(p.target(), responderPort)
+		to := p.responder()
 		for next := begin; ; next = next.Add(connectInterval) {
 			pause(time.Until(next))
 			is, err := connect(to)

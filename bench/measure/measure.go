@@ -57,7 +57,7 @@ type Port struct {
 
 // Ports are those by which pairs with a VIP are measured.
 func Ports() []Port {
-	return []Port{{"tcp", iperfPort}, {"tcp", responderPort}, {"udp", streamPort}}
+	return []Port{{"tcp", iperfPort}, {"tcp", balancedPort}, {"udp", streamPort}}
 }
 
 // Sleep returns after d, or early with ctx's error.

@@ -11,7 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const responderPort = 8080
+// responderPort is where servers answer that are asked straight, and
+// balancedPort those that are asked through a VIP. What remains of a connection
+// at its ends, for a minute, would else be in the way of one that comes to the
+// same server by the other way from the same port, as happens at high rates only.
+const (
+	responderPort = 8080
+	balancedPort  = 8081
+)
+
+// responder returns the address that the client asks.
+func (p Pair) responder() netip.AddrPort { return netip.AddrPortFrom(p.target(), p.responderPort()) }
+
+func (p Pair) responderPort() uint16 {
+	if p.VIP.IsValid() {
+		return balancedPort
+	}
+	return responderPort
+}
 
 // responder answers every HTTP request with the same few bytes. It is one
 // thread with three system calls a request and nothing else to do, so that
@@ -43,9 +60,10 @@ var endOfRequest = []byte("\r\n\r\n")
 // startResponder returns once it listens. A closing one ends each connection
 // after the answer, in the same segment, so that it is always the server that
 // does: whoever ends a connection has to remember it for a minute.
-func startResponder(e Endpoint, closing bool) (*responder, error) {
+func startResponder(p Pair, closing bool) (*responder, error) {
+	e := p.Server
 	r := &responder{
-		addr:       netip.AddrPortFrom(e.Addr, responderPort),
+		addr:       netip.AddrPortFrom(e.Addr, p.responderPort()),
 		closing:    closing,
 		unfinished: map[int][]byte{},
 		open:       map[int]bool{},
@@ -115,7 +133,10 @@ func (r *responder) serve() error {
 				}
 				continue
 			}
-			if !r.answered(fd, buf) {
+			// A program that this process starts meanwhile has, until it runs, a
+			// copy of each connection, so that one which was closed here may
+			// still have events. Its number may be anybody's by then.
+			if r.open[fd] && !r.answered(fd, buf) {
 				delete(r.open, fd)
 				delete(r.unfinished, fd)
 				unix.Close(fd)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -40,7 +42,7 @@ func ask(t *testing.T, c net.Conn, parts ...string) {
 func TestResponderKeepsConnections(t *testing.T) {
 	linktest.NeedRoot(t)
 	p := hosts(t)
-	r, err := startResponder(p.Server, false)
+	r, err := startResponder(p, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +70,7 @@ func TestResponderKeepsConnections(t *testing.T) {
 func TestResponderCloses(t *testing.T) {
 	linktest.NeedRoot(t)
 	p := hosts(t)
-	r, err := startResponder(p.Server, true)
+	r, err := startResponder(p, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,5 +95,53 @@ func TestResponderCloses(t *testing.T) {
 	out, err := output(t.Context(), p.Client, "ss", "--no-header", "--tcp", "--numeric", "state", "time-wait")
 	if err != nil || strings.Count(string(out), "\n") > 100 {
 		t.Errorf("%d connections are remembered by the client: %v", strings.Count(string(out), "\n"), err)
+	}
+}
+
+// A connection that a program just started has a copy of goes on having events
+// after its end. They must not be taken for those of whoever got its number.
+func TestResponderLeavesOthersAlone(t *testing.T) {
+	linktest.NeedRoot(t)
+	p := hosts(t)
+	r, err := startResponder(p, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, p.Client, r.addr.String())
+	ask(t, c, "GET / HTTP/1.1\r\n")
+	number := -1
+	for fd := range 1 << 10 {
+		peer, _ := unix.Getpeername(fd)
+		if a, ok := peer.(*unix.SockaddrInet4); ok && a.Port == c.LocalAddr().(*net.TCPAddr).Port {
+			number = fd
+		}
+	}
+	copied, err := unix.Dup(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
+	ask(t, c, "\r\n")
+	if _, err := io.ReadFull(c, make([]byte, len(r.answer))); err != nil {
+		t.Fatal(err)
+	}
+	// The server's end closes its number now, which somebody else gets.
+	var others [2]int
+	for others[0] != number && others[1] != number {
+		if err := unix.Pipe2(others[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(others[0])
+		defer unix.Close(others[1])
+	}
+	c.Close()
+	time.Sleep(5 * responderPoll * time.Millisecond)
+	if err := r.stop(); err != nil {
+		t.Error(err)
+	}
+	for _, fd := range others {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			t.Errorf("descriptor %d: %v", fd, err)
+		}
 	}
 }

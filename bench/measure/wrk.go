@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"regexp"
 	"strconv"
 	"time"
@@ -33,7 +32,7 @@ func wrk(ctx context.Context, p Pair, d time.Duration, closing bool) (Values, er
 	if err := setCongestion(p); err != nil {
 		return nil, err
 	}
-	server, err := startResponder(p.Server, closing)
+	server, err := startResponder(p, closing)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +42,7 @@ func wrk(ctx context.Context, p Pair, d time.Duration, closing bool) (Values, er
 	if closing {
 		args = append(args, "--header", "Connection: close")
 	}
-	out, err := output(ctx, p.Client, "taskset", append(args, fmt.Sprintf("http://%s/", netip.AddrPortFrom(p.target(), responderPort)))...)
+	out, err := output(ctx, p.Client, "taskset", append(args, fmt.Sprintf("http://%s/", p.responder()))...)
 	if err := errors.Join(err, server.stop()); err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func methods() []Method {
 			"from the first of the remote endpoints until the tables of two hosts hold all; once a run"},
 		{[]string{"growth-cpu-agent", "growth-memory-agent", "growth-memory-tables"}, "cost of full tables",
 			"CPU time and memory of the processes on one host when nothing happens, and of its tables in the kernel; once a run"},
-		{[]string{"vip-crr", "vip-crr-direct", "vip-tcp", "vip-tcp-direct", "vip-udp-64", "vip-udp-64-direct"}, "through a VIP",
+		{[]string{"vip-crr", "vip-crr-direct", "vip-tcp", "vip-tcp-direct"}, "through a VIP",
 			"the same client and the same server, straight and then through the VIP, with 1, 1 000 and 10 000 services in the tables, each of which has a backend"},
 		{[]string{"vip-change"}, "change of a backend",
 			"from the call that drains a service's only backend until the first new connection to the VIP is refused, and from the call that takes it back until the first succeeds; the median of several of both. `nft-vip` is told by the `nft` program. A connection is tried every 200 µs"},
