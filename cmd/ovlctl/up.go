@@ -38,7 +38,7 @@ A setting is taken from the first of: flag, --config file, environment
 (` + config.EnvInstance + ` only), default. The file is YAML; its keys are instance, name,
 advertise, datapath, gossipPort, syncPort, vxlanPort, join, token, tokenFile,
 addressPool (default 10.0.0.0/8), subnetBits (24), addressPool6 (the cluster's
-own unique local prefix), subnetBits6 (64), logLevel and logFormat.`,
+own unique local prefix), subnetBits6 (64), resolvers, logLevel and logFormat.`,
 		Example: `  # the first host
   ovlctl up
 
@@ -77,6 +77,7 @@ own unique local prefix), subnetBits6 (64), logLevel and logFormat.`,
 	addPort(fs, &flags.GossipPort, "gossip-port", "`port` for gossip, UDP and TCP")
 	addPort(fs, &flags.SyncPort, "sync-port", "`port` for state between hosts, TCP")
 	addPort(fs, &flags.VXLANPort, "vxlan-port", "`port` for VXLAN, UDP, the same on every host")
+	addValues(fs, &flags.Resolvers, "resolver", "`IP[:PORT]` of a name server to ask for names of the outside (default: those of the host)", parseText)
 	fs.StringVar(&file, "config", "", "YAML `file` with settings")
 	fs.StringVar(&flags.LogLevel, "log-level", flags.LogLevel, "least `level` to log: debug, info, warn or error")
 	fs.StringVar(&flags.LogFormat, "log-format", flags.LogFormat, "`form` of the log: text or json")
@@ -98,6 +99,7 @@ func (a *app) applyUpFlags(cmd *cobra.Command, flags config.Config, c *config.Co
 		"gossip-port": func() { c.GossipPort = flags.GossipPort },
 		"sync-port":   func() { c.SyncPort = flags.SyncPort },
 		"vxlan-port":  func() { c.VXLANPort = flags.VXLANPort },
+		"resolver":    func() { c.Resolvers = flags.Resolvers },
 		"log-level":   func() { c.LogLevel = flags.LogLevel },
 		"log-format":  func() { c.LogFormat = flags.LogFormat },
 	} {

@@ -103,6 +103,8 @@ type Agent struct {
 	loose      map[store.RowName]time.Time
 	reviewed   *reconcile.Tables
 	unfinished unfinished
+	// resolvers are asked for names of the outside.
+	resolvers *hostResolvers
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints and services whose rows were there at the last review of
@@ -229,6 +231,11 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 		left:     make(chan struct{}),
 		disowned: make(chan error, 1),
 	}
+	fixed, err := cfg.ResolverAddresses()
+	if err != nil {
+		return nil, err
+	}
+	a.resolvers = &hostResolvers{fixed: fixed, path: cfg.HostResolvConf(), isGateway: a.isGateway}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a, nil
 }

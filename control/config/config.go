@@ -49,6 +49,10 @@ type Config struct {
 	AddressPool6 netip.Prefix `json:"addressPool6"`
 	SubnetBits6  int          `json:"subnetBits6"`
 
+	// Resolvers are asked for the names of the outside: IP, or IP:PORT where that is
+	// not 53. Default: those of the host's /etc/resolv.conf, as it is at the time.
+	Resolvers []string `json:"resolvers"`
+
 	// LogLevel is debug, info, warn or error. Default: info. LogFormat is
 	// text or json. Default: text.
 	LogLevel  string `json:"logLevel"`
@@ -108,6 +112,19 @@ func (c Config) CountersDir() string { return filepath.Join(c.DataDir(), "counte
 
 // Socket is where the agent listens for ovlctl.
 func (c Config) Socket() string { return filepath.Join(c.RunDir(), "ovlctl.sock") }
+
+// NetnsDir is where resolv.conf and other files for named network namespaces are
+// (ip-netns(8)).
+func (c Config) NetnsDir() string { return filepath.Join("/", c.Root, "/etc/netns") }
+
+// ProcDir is the proc file system.
+func (c Config) ProcDir() string { return filepath.Join("/", c.Root, "/proc") }
+
+// HostResolvConf says which resolvers the host has (resolv.conf(5)).
+func (c Config) HostResolvConf() string { return filepath.Join("/", c.Root, "/etc/resolv.conf") }
+
+// KeptDir holds what was in resolv.conf of processes before the agent wrote it.
+func (c Config) KeptDir() string { return filepath.Join(c.DataDir(), "resolvconf") }
 
 // StateFile is the durable store.
 func (c Config) StateFile() string { return filepath.Join(c.DataDir(), "state.db") }

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -141,6 +142,16 @@ func TestValidate(t *testing.T) {
 		{"IPv6 subnets larger than the cluster's prefix", func(c *config.Config) { c.SubnetBits6 = 47 }, "47 is not in 48..126"},
 		{"IPv6 subnets larger than a network's", func(c *config.Config) { c.AddressPool6 = mustPrefix("fd00::/8"); c.SubnetBits6 = 31 }, "not in 32..126"},
 		{"IPv6 subnets too small", func(c *config.Config) { c.SubnetBits6 = 127 }, "127 is not in 48..126"},
+		{"resolver forms", func(c *config.Config) {
+			c.Resolvers = []string{"192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353", "fe80::1%eth0", "127.0.0.53"}
+		}, ""},
+		{"resolver is a name", func(c *config.Config) { c.Resolvers = []string{"dns.example"} }, `resolver "dns.example" is not IP or IP:PORT`},
+		{"resolver port", func(c *config.Config) { c.Resolvers = []string{"192.0.2.53:0"} }, "not IP or IP:PORT"},
+		{"resolver port too high", func(c *config.Config) { c.Resolvers = []string{"192.0.2.53:70000"} }, "not IP or IP:PORT"},
+		{"resolver empty", func(c *config.Config) { c.Resolvers = []string{""} }, "not IP or IP:PORT"},
+		{"resolver nobody", func(c *config.Config) { c.Resolvers = []string{"0.0.0.0"} }, "not IP or IP:PORT"},
+		{"resolver twice", func(c *config.Config) { c.Resolvers = []string{"192.0.2.53", "192.0.2.53:53"} }, "given twice"},
+		{"resolvers", func(c *config.Config) { c.Resolvers = make([]string, 17) }, "16 at most"},
 		{"log level", func(c *config.Config) { c.LogLevel = "loud" }, "debug, info, warn or error"},
 		{"log format", func(c *config.Config) { c.LogFormat = "xml" }, "text or json"},
 	} {
@@ -156,6 +167,14 @@ func TestValidate(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestResolverAddresses(t *testing.T) {
+	c := config.Config{Resolvers: []string{"192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::54]", "[2001:db8::53]:5353"}}
+	got, err := c.ResolverAddresses()
+	if want := "[192.0.2.53:53 192.0.2.53:5353 [2001:db8::53]:53 [2001:db8::54]:53 [2001:db8::53]:5353]"; err != nil || fmt.Sprint(got) != want {
+		t.Errorf("got %v, %v, want %s", got, err, want)
 	}
 }
 

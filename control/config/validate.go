@@ -44,6 +44,9 @@ func (c Config) Validate() error {
 	if err := cmp.Or(c.validatePool(), c.validatePool6()); err != nil {
 		return err
 	}
+	if _, err := c.ResolverAddresses(); err != nil {
+		return err
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		return fmt.Errorf("log level %q is not debug, info, warn or error", c.LogLevel)
 	}
@@ -152,6 +155,37 @@ func joinAddress(s string) (string, error) {
 	}
 	return net.JoinHostPort(host, port), nil
 }
+
+// maxResolvers is how many resolvers there may be.
+const maxResolvers = 16
+
+// ResolverAddresses returns Resolvers with the port in each.
+func (c Config) ResolverAddresses() ([]netip.AddrPort, error) {
+	if len(c.Resolvers) > maxResolvers {
+		return nil, fmt.Errorf("%d resolvers are too many: %d at most", len(c.Resolvers), maxResolvers)
+	}
+	out := make([]netip.AddrPort, 0, len(c.Resolvers))
+	for _, s := range c.Resolvers {
+		to, err := netip.ParseAddrPort(s)
+		if err != nil {
+			var addr netip.Addr
+			if addr, err = netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+				to = netip.AddrPortFrom(addr, dnsPort)
+			}
+		}
+		if a := to.Addr(); err != nil || to.Port() == 0 || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() {
+			return nil, fmt.Errorf("resolver %q is not IP or IP:PORT of a name server, such as 192.0.2.53 or [2001:db8::53]:5353", s)
+		}
+		if slices.Contains(out, to) {
+			return nil, fmt.Errorf("resolver %s is given twice", s)
+		}
+		out = append(out, to)
+	}
+	return out, nil
+}
+
+// dnsPort is where name servers listen, unless it is said.
+const dnsPort = 53
 
 // parsePort reads a TCP or UDP port; what names it in the error.
 func parsePort(what, s string) (uint16, error) {
