@@ -25,6 +25,7 @@ func TestNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantFile(t, path, text)
+			wantUntouched(t, path, func() error { return n.Write("c1", text, false) })
 			if got, want := tree(t, filepath.Join(dir, "c1")), []string{"resolv.conf"}; !slices.Equal(got, want) {
 				t.Errorf("the namespace's folder has %v, want %v: `ip netns exec` mounts all of it", got, want)
 			}
@@ -40,6 +41,24 @@ func TestNamed(t *testing.T) {
 		if left := tree(t, etc); len(left) > 0 {
 			t.Fatalf("left behind: %v", left)
 		}
+	}
+}
+
+// A folder that the operator has made stays.
+func TestNamedFolder(t *testing.T) {
+	etc := t.TempDir()
+	n := NewNamed(filepath.Join(etc, "netns"), "")
+	if err := os.MkdirAll(filepath.Join(n.dir, "c1"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Write("c1", firstText, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Remove("c1"); err != nil {
+		t.Fatal(err)
+	}
+	if left, want := tree(t, etc), []string{"netns", "netns/c1"}; !slices.Equal(left, want) {
+		t.Errorf("there are %v, want %v", left, want)
 	}
 }
 

@@ -44,6 +44,7 @@ func TestProcess(t *testing.T) {
 						t.Fatal(err)
 					}
 					wantFile(t, path, text)
+					wantUntouched(t, path, func() error { return p.Write(text) })
 				}
 				for range 2 {
 					if err := p.Restore(); err != nil {

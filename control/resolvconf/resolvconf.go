@@ -119,11 +119,7 @@ func read(f *os.File) ([]byte, error) {
 // was. One write covers all of that, so that who reads meanwhile sees the one or the other,
 // at worst with blank lines behind. If it fails, for want of room, f is as before.
 func overwrite(f *os.File, was, content []byte) error {
-	padded := content
-	if missing := len(was) - len(content); missing > 0 {
-		padded = append(slices.Clip(content), bytes.Repeat([]byte{'\n'}, missing)...)
-	}
-	_, err := f.WriteAt(padded, 0)
+	_, err := f.WriteAt(cover(was, content), 0)
 	if err == nil {
 		err = f.Truncate(int64(len(content)))
 	}
@@ -132,4 +128,10 @@ func overwrite(f *os.File, was, content []byte) error {
 	}
 	_, undo := f.WriteAt(was, 0)
 	return errors.Join(err, undo, f.Truncate(int64(len(was))))
+}
+
+// cover returns content with as many blank lines as cover was.
+func cover(was, content []byte) []byte {
+	missing := max(0, len(was)-len(content))
+	return append(slices.Clip(content), bytes.Repeat([]byte{'\n'}, missing)...)
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func addrs(text ...string) []netip.Addr {
@@ -86,6 +87,15 @@ func TestOverwrite(t *testing.T) {
 	}
 }
 
+// Nobody reads the end of what was there behind what there is now.
+func TestCover(t *testing.T) {
+	for _, c := range [][3]string{{"", "new\n", "new\n"}, {"longer\n", "new\n", "new\n\n\n\n"}, {"x\n", "", "\n\n"}} {
+		if got := string(cover([]byte(c[0]), []byte(c[1]))); got != c[2] {
+			t.Errorf("%q over %q is %q, want %q", c[1], c[0], got, c[2])
+		}
+	}
+}
+
 // What cannot be written is as it was.
 func TestOverwriteFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
@@ -108,6 +118,21 @@ func write(t *testing.T, path, content string) {
 	}
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// wantUntouched wants do not to write the file.
+func wantUntouched(t *testing.T, path string, do func() error) {
+	t.Helper()
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, long, long); err != nil {
+		t.Fatal(err)
+	}
+	if err := do(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.ModTime().Equal(long) {
+		t.Errorf("%s was written for nothing: %v, %v", path, info.ModTime(), err)
 	}
 }
 
