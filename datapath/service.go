@@ -71,10 +71,10 @@ func (s Service) sort() {
 }
 
 func (s Service) equal(o Service) bool {
-	return s.Name == o.Name && slices.Equal(s.VIPs, o.VIPs) && slices.Equal(s.Ports, o.Ports) &&
-		s.Affinity == o.Affinity && s.TableSize == o.TableSize && slices.EqualFunc(s.Backends, o.Backends, Backend.equal)
+	return s.Name == o.Name && equalValues(s.VIPs, o.VIPs) && equalValues(s.Ports, o.Ports) &&
+		s.Affinity == o.Affinity && s.TableSize == o.TableSize && equalLists(s.Backends, o.Backends, Backend.equal)
 }
 
 func (b Backend) equal(o Backend) bool {
-	return b.ID == o.ID && b.MAC == o.MAC && slices.Equal(b.Addrs, o.Addrs) && b.Weight == o.Weight && b.Draining == o.Draining
+	return b.ID == o.ID && b.MAC == o.MAC && equalValues(b.Addrs, o.Addrs) && b.Weight == o.Weight && b.Draining == o.Draining
 }

@@ -107,19 +107,19 @@ func (s State) Sort() {
 
 // Equal reports whether two sorted states want the same host.
 func (s State) Equal(o State) bool {
-	return slices.EqualFunc(s.Networks, o.Networks, Network.equal) && slices.Equal(s.Peers, o.Peers)
+	return equalLists(s.Networks, o.Networks, Network.equal) && equalValues(s.Peers, o.Peers)
 }
 
 func (n Network) equal(o Network) bool {
-	return n.VNI == o.VNI && n.MTU == o.MTU && n.Multicast == o.Multicast && slices.Equal(n.Gateways, o.Gateways) &&
-		slices.EqualFunc(n.Ports, o.Ports, Port.equal) && slices.EqualFunc(n.Remotes, o.Remotes, Remote.equal) &&
-		slices.EqualFunc(n.Services, o.Services, Service.equal)
+	return n.VNI == o.VNI && n.MTU == o.MTU && n.Multicast == o.Multicast && equalValues(n.Gateways, o.Gateways) &&
+		equalLists(n.Ports, o.Ports, Port.equal) && equalLists(n.Remotes, o.Remotes, Remote.equal) &&
+		equalLists(n.Services, o.Services, Service.equal)
 }
 
 func (p Port) equal(o Port) bool {
-	return p.Device == o.Device && p.Kind == o.Kind && p.MAC == o.MAC && p.Gateway == o.Gateway && slices.Equal(p.Addrs, o.Addrs)
+	return p.Device == o.Device && p.Kind == o.Kind && p.MAC == o.MAC && p.Gateway == o.Gateway && equalValues(p.Addrs, o.Addrs)
 }
 
 func (r Remote) equal(o Remote) bool {
-	return r.MAC == o.MAC && r.VTEP == o.VTEP && slices.Equal(r.Addrs, o.Addrs)
+	return r.MAC == o.MAC && r.VTEP == o.VTEP && equalValues(r.Addrs, o.Addrs)
 }

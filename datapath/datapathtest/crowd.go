@@ -2,9 +2,12 @@ package datapathtest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/balance"
 	"github.com/ovlnet/ovl/encap"
 )
 
@@ -20,6 +23,37 @@ func Crowd(vni encap.VNI, endpoints int) datapath.State {
 		n.Remotes[i] = CrowdMember(i)
 	}
 	return datapath.State{Networks: []datapath.Network{n}}
+}
+
+// CrowdServices is a Crowd with three endpoints for each of that many services,
+// which are its backends. It takes 65 000 services at most.
+func CrowdServices(vni encap.VNI, services int) datapath.State {
+	s := Crowd(vni, 3*services)
+	n := &s.Networks[0]
+	n.Services = make([]datapath.Service, services)
+	for i := range n.Services {
+		v := datapath.Service{
+			Name: fmt.Sprintf("service-%05d", i), VIPs: []netip.Addr{after(netip.AddrFrom4([4]byte{10, 128}), i)}, TableSize: balance.DefaultSize,
+		}
+		for k := range 3 {
+			r := n.Remotes[3*i+k]
+			v.Backends = append(v.Backends, datapath.Backend{ID: fmt.Sprintf("endpoint-%06d", 3*i+k), MAC: r.MAC, Addrs: r.Addrs, Weight: 1})
+		}
+		n.Services[i] = v
+	}
+	return s
+}
+
+// WithDrained returns s, which it shares what it can with, and there the first
+// backend of a service of its first network drained or not.
+func WithDrained(s datapath.State, service int, drained bool) datapath.State {
+	s.Networks = slices.Clone(s.Networks)
+	n := &s.Networks[0]
+	n.Services = slices.Clone(n.Services)
+	v := &n.Services[service]
+	v.Backends = slices.Clone(v.Backends)
+	v.Backends[0].Draining = drained
+	return s
 }
 
 // CrowdMember returns the endpoint of that index in a Crowd: its MAC ends in

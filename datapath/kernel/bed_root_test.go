@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/ovlnet/ovl/datapath"
+	dt "github.com/ovlnet/ovl/datapath/datapathtest"
 	"github.com/ovlnet/ovl/datapath/link"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 	"github.com/ovlnet/ovl/encap"
@@ -165,17 +165,7 @@ func (h *bedHost) apply(t testing.TB) {
 
 // tryApply hands over a copy: the bed goes on changing its own.
 func (h *bedHost) tryApply() error {
-	s := datapath.State{Networks: slices.Clone(h.state.Networks), Peers: slices.Clone(h.state.Peers)}
-	for i := range s.Networks {
-		n := &s.Networks[i]
-		n.Ports, n.Remotes = slices.Clone(n.Ports), slices.Clone(n.Remotes)
-		for j := range n.Ports {
-			n.Ports[j].Addrs = slices.Clone(n.Ports[j].Addrs)
-		}
-		for j := range n.Remotes {
-			n.Remotes[j].Addrs = slices.Clone(n.Remotes[j].Addrs)
-		}
-	}
+	s := dt.Clone(h.state)
 	s.Sort()
 	return h.Do(func() error { return h.dp.Apply(context.Background(), s) })
 }

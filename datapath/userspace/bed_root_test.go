@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/datapath"
+	dt "github.com/ovlnet/ovl/datapath/datapathtest"
 	"github.com/ovlnet/ovl/datapath/link"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 	"github.com/ovlnet/ovl/encap"
@@ -100,7 +101,7 @@ func (b *bed) open(t *testing.T) {
 
 func (b *bed) apply(t *testing.T) {
 	t.Helper()
-	b.on(t, func() error { return b.dp.Apply(t.Context(), b.state) })
+	b.on(t, func() error { return b.dp.Apply(t.Context(), dt.Clone(b.state)) })
 }
 
 func (b *bed) on(t *testing.T, fn func() error) {

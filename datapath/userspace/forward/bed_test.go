@@ -80,7 +80,7 @@ func service(vip dt.Party, backends ...dt.Party) datapath.Service {
 // build puts a new table in the place of the last.
 func (b *bed) build(t testing.TB) {
 	t.Helper()
-	table, err := Build(b.state, Objects{
+	table, err := Build(dt.Clone(b.state), Objects{
 		Port: func(device string) *Port { return map[string]*Port{"a": b.a, "b": b.b}[device] },
 		Peer: func(netip.Addr) (*Peer, error) { return b.peer, nil },
 		Last: b.table,
