@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -37,33 +38,50 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	vxlan, underlay, err := d.ensureHost()
-	if err != nil {
-		return err
+	again := d.applied && s.Equal(d.tables.state)
+	changed, err := d.apply(s, again || !d.applied || d.tables.clash())
+	// The same state again should have found nothing to do.
+	if again && changed > 0 {
+		d.drift += uint64(changed)
+		d.log.Warn("repaired datapath", "entries", changed)
 	}
+	if d.applied = err == nil; d.applied {
+		d.tables.written(d.services, d.shares, time.Now())
+	}
+	return err
+}
 
-	if err := d.slots.fold(d.objs.OvlTraffic, d.objs.OvlPast, s); err != nil {
-		return err
+// apply brings the host to s, from what it holds (all) or from what it was brought
+// to, and returns how many entries and attachments it changed.
+func (d *Datapath) apply(s datapath.State, all bool) (changed int, err error) {
+	if all {
+		if err := d.ensureHost(); err != nil {
+			return 0, err
+		}
+		d.paths.refresh(time.Now())
+	}
+	if all || len(d.slots.left) > 0 {
+		if err := d.slots.fold(d.objs.OvlTraffic, d.objs.OvlPast, s); err != nil {
+			return 0, err
+		}
 	}
 	d.peers.reclaim(s)
-	flood, err := readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](d.objs.OvlFlood)
+	peers := d.tables.state.Peers
+	errs, err := d.plan(s, all)
 	if err != nil {
-		return fmt.Errorf("read map ovl_flood: %w", err)
+		return 0, err
 	}
-	want, errs := build(s, numbers{
-		underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index, slot: d.slots.index, flood: flood,
-	})
-	errs = append(errs, d.services.plan(s)...)
 	if err := errors.Join(d.peers.write(d.objs.OvlPeers), d.slots.write(d.objs.OvlTraffic), d.services.write(d.objs.OvlNumbers)); err != nil {
-		return err
+		return 0, err
 	}
-	errs = append(errs, syncPaths(d.objs.OvlPaths, d.paths.limits(s, d.routeMTU, time.Now())))
-	syncers, err := d.syncers(want, flood, vxlan, d.applied && s.Equal(d.last))
+	if d.tables.members.changed() || !slices.Equal(s.Peers, peers) {
+		errs = append(errs, syncPaths(d.objs.OvlPaths, d.paths.limits(s, d.routeMTU)))
+	}
+	syncers, err := d.syncers(all)
 	if err != nil {
-		return err
+		return 0, err
 	}
 
-	changed := 0
 	for _, y := range syncers {
 		n, e := y.add()
 		changed, errs = changed+n, append(errs, e...)
@@ -71,9 +89,9 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if changed > 0 {
 		errs = append(errs, d.nextEpoch())
 	}
-	n, keep, e := d.attach(want, vxlan, underlay)
+	n, looked, e := d.attach(all)
 	changed, errs = changed+n, append(errs, e...)
-	d.reserveHeadroom(s)
+	d.reserveHeadroom(s, looked)
 	for _, y := range syncers {
 		n, e := y.del()
 		changed, errs = changed+n, append(errs, e...)
@@ -81,29 +99,42 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if changed > 0 {
 		errs = append(errs, d.nextEpoch())
 	}
-	d.slots.release(want.ports)
-	d.devices = want.devices
-	n, err = d.hooks.prune(keep)
-	changed, errs = changed+n, append(errs, err)
+	d.slots.release(d.tables.ports.now)
+	n, err = d.prune(all)
+	return changed + n, errors.Join(append(errs, err)...)
+}
 
-	// The same state again should have found nothing to do.
-	if d.applied && changed > 0 && s.Equal(d.last) {
-		d.drift += uint64(changed)
-		d.log.Warn("repaired datapath", "entries", changed)
+// plan brings the tables to s, or makes them anew, from nothing.
+func (d *Datapath) plan(s datapath.State, all bool) ([]error, error) {
+	n := numbers{
+		underlay6: d.opts.VTEP.Is6(), ifindex: ifindex, peer: d.peers.index, slot: d.slots.index,
+		service: d.services.service, endpoint: d.services.endpoint,
 	}
-	err = errors.Join(errs...)
-	d.services.done(err == nil)
-	d.last, d.applied = s, err == nil
-	return err
+	if !all {
+		if errs := d.tables.update(s, n); !d.tables.clash() {
+			return errs, nil
+		}
+	}
+	var err error
+	if n.flood, err = readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](d.objs.OvlFlood); err != nil {
+		return nil, fmt.Errorf("read map ovl_flood: %w", err)
+	}
+	d.tables = newTables(s)
+	d.tables.services.adopt(d.services, d.shares)
+	return d.tables.update(s, n), nil
 }
 
 // reserveHeadroom spares a copy of every packet that an endpoint's stack builds
-// for the tunnel. A host that cannot do it forwards all the same.
-func (d *Datapath) reserveHeadroom(s datapath.State) {
+// for the tunnel, on those of these devices that are such. A host that cannot do it
+// forwards all the same.
+func (d *Datapath) reserveHeadroom(s datapath.State, looked map[uint32]bool) {
+	if len(looked) == 0 {
+		return
+	}
 	var devices []string
 	for _, n := range s.Networks {
 		for _, p := range n.Ports {
-			if p.Kind == datapath.Veth {
+			if p.Kind == datapath.Veth && looked[d.tables.indexes[p.Device]] {
 				devices = append(devices, p.Device)
 			}
 		}
@@ -128,25 +159,26 @@ func (d *Datapath) nextEpoch() error {
 
 // ensureHost makes what every network needs: the vxlan device, and an entry for
 // every counter of drops.
-func (d *Datapath) ensureHost() (vxlan, underlay uint32, err error) {
+func (d *Datapath) ensureHost() error {
 	u, err := net.InterfaceByName(d.opts.Underlay)
 	if err != nil {
-		return 0, 0, fmt.Errorf("underlay device %s: %w", d.opts.Underlay, err)
+		return fmt.Errorf("underlay device %s: %w", d.opts.Underlay, err)
 	}
 	index, err := link.EnsureVXLAN(VXLANDevice, d.opts.Port, u.MTU)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	if err := allowForwarding(VXLANDevice, d.opts.VTEP); err != nil {
-		return 0, 0, err
+		return err
 	}
 	for _, r := range datapath.DropReasons() {
 		err := d.objs.OvlDrops.Update(uint32(r), make([]bpf.OvlCounter, ebpf.MustPossibleCPU()), ebpf.UpdateNoExist)
 		if err != nil && !errors.Is(err, ebpf.ErrKeyExist) {
-			return 0, 0, fmt.Errorf("write map ovl_drops: %w", err)
+			return fmt.Errorf("write map ovl_drops: %w", err)
 		}
 	}
-	return uint32(index), uint32(u.Index), nil
+	d.vxlan, d.underlay = uint32(index), uint32(u.Index)
+	return nil
 }
 
 // allowForwarding lets the programs look up routes on behalf of our own
@@ -167,38 +199,54 @@ func allowForwarding(device string, vtep netip.Addr) error {
 
 // syncers lists the maps in the order in which they may gain entries: what a
 // look-up leads to is there before what leads to it, and first what the
-// programs know of their host. again: it is the State of the last time.
-func (d *Datapath) syncers(want tables, flood floodTable, vxlan uint32, again bool) ([]syncer, error) {
-	config, err0 := newSyncer(bpf.OvlMapOvlConfig, d.objs.OvlConfig, map[uint32]bpf.OvlConfig{
-		0: {Vtep: d.opts.VTEP.As16(), VxlanIfindex: vxlan, VxlanPort: d.opts.Port},
-	})
-	networks, err1 := newSyncer(bpf.OvlMapOvlNetworks, d.objs.OvlNetworks, want.networks)
-	members, err2 := newSyncer(bpf.OvlMapOvlMembers, d.objs.OvlMembers, want.members)
-	fdb, err3 := newSyncer(bpf.OvlMapOvlFdb, d.objs.OvlFdb, want.fdb)
-	neigh, err4 := newSyncer(bpf.OvlMapOvlNeigh, d.objs.OvlNeigh, want.neigh)
-	ports, err5 := newSyncer(bpf.OvlMapOvlPorts, d.objs.OvlPorts, want.ports)
-	floods := syncerOf(bpf.OvlMapOvlFlood, d.objs.OvlFlood, flood, want.flood)
-	services, err6 := d.services.syncers(&d.objs, again)
-	all := slices.Concat([]syncer{config}, services, []syncer{floods, networks, members, fdb, neigh, ports})
-	return all, errors.Join(err0, err1, err2, err3, err4, err5, err6)
+// programs know of their host.
+func (d *Datapath) syncers(all bool) ([]syncer, error) {
+	var out []syncer
+	if all {
+		config, err := newSyncer(bpf.OvlMapOvlConfig, d.objs.OvlConfig, map[uint32]bpf.OvlConfig{
+			0: {Vtep: d.opts.VTEP.As16(), VxlanIfindex: d.vxlan, VxlanPort: d.opts.Port},
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, config)
+	}
+	t := d.tables
+	services, err := t.services.syncers(&d.objs, d.shares)
+	flood, err0 := t.flood.syncer(bpf.OvlMapOvlFlood, d.objs.OvlFlood)
+	networks, err1 := t.networks.syncer(bpf.OvlMapOvlNetworks, d.objs.OvlNetworks)
+	members, err2 := t.members.syncer(bpf.OvlMapOvlMembers, d.objs.OvlMembers)
+	fdb, err3 := t.fdb.syncer(bpf.OvlMapOvlFdb, d.objs.OvlFdb)
+	neigh, err4 := t.neigh.syncer(bpf.OvlMapOvlNeigh, d.objs.OvlNeigh)
+	ports, err5 := t.ports.syncer(bpf.OvlMapOvlPorts, d.objs.OvlPorts)
+	out = append(append(out, services...), flood, networks, members, fdb, neigh, ports)
+	return out, errors.Join(err, err0, err1, err2, err3, err4, err5)
 }
 
-// attach puts the programs where they belong and returns how many it changed,
-// and all the places, wanted or failed, that prune has to leave alone.
-func (d *Datapath) attach(want tables, vxlan, underlay uint32) (int, map[at]bool, []error) {
+// places are where programs belong.
+func (d *Datapath) places() map[at]*ebpf.Program {
 	programs := map[at]*ebpf.Program{
-		{fromVXLAN, vxlan}:       d.objs.FromVxlan,
-		{fromUnderlay, underlay}: d.objs.FromUnderlay,
+		{fromVXLAN, d.vxlan}:       d.objs.FromVxlan,
+		{fromUnderlay, d.underlay}: d.objs.FromUnderlay,
 	}
-	for index := range want.ports {
+	for index := range d.tables.ports.now {
 		programs[at{fromEndpoint, index}] = d.objs.FromEndpoint
 	}
-	var errs []error
-	changed := 0
-	keep := map[at]bool{}
-	d.attached = d.attached[:0]
-	for a, prog := range programs {
-		keep[a] = true
+	return programs
+}
+
+// attach puts the programs where they belong and are not known to be (all: where
+// they belong). It returns how many it changed, and the devices that it has looked at.
+func (d *Datapath) attach(all bool) (changed int, looked map[uint32]bool, errs []error) {
+	if all {
+		d.attached = map[at]datapath.Attachment{}
+	}
+	looked = map[uint32]bool{}
+	for a, prog := range d.places() {
+		if _, there := d.attached[a]; there {
+			continue
+		}
+		looked[a.ifindex] = true
 		device := link.NameOf(a.ifindex)
 		done, err := d.hooks.ensure(a, prog)
 		if err != nil {
@@ -208,11 +256,21 @@ func (d *Datapath) attach(want tables, vxlan, underlay uint32) (int, map[at]bool
 		if done {
 			changed++
 		}
-		d.attached = append(d.attached, datapath.Attachment{
-			Program: a.program, Device: device, Hook: string(d.hooks.hook),
-		})
+		d.attached[a] = datapath.Attachment{Program: a.program, Device: device, Hook: string(d.hooks.hook)}
 	}
-	return changed, keep, errs
+	return changed, looked, errs
+}
+
+// prune detaches programs from where they do not belong (any more), and returns
+// how many.
+func (d *Datapath) prune(all bool) (int, error) {
+	places := d.places()
+	before := len(d.attached)
+	maps.DeleteFunc(d.attached, func(a at, _ datapath.Attachment) bool { return places[a] == nil })
+	if !all && len(d.attached) == before {
+		return 0, nil
+	}
+	return d.hooks.prune(func(a at) bool { return places[a] != nil })
 }
 
 func ifindex(device string) (uint32, error) {

@@ -59,6 +59,59 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkApplyServices brings maps of 10 000 services, and three endpoints for
+// each, to a State: all of it at first, then one with a backend that is drained or
+// is not, one with an endpoint more or less, and the same one again.
+func BenchmarkApplyServices(b *testing.B) {
+	const services = 10_000
+	h := newBed(b, linktest.Options{Hosts: 1}, HookAuto).hosts[0]
+	for i := range 10 {
+		run(b, h.Namespace, "ip", "link", "add", fmt.Sprint("port", i), "type", "veth", "peer", "name", fmt.Sprint("peer", i))
+	}
+	apply := func(b *testing.B, s datapath.State) {
+		b.Helper()
+		if err := h.Do(func() error { return h.dp.Apply(context.Background(), s) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	full := dt.CrowdServices(testVNI, services)
+	for i := range 10 {
+		full.Networks[0].Ports = append(full.Networks[0].Ports, datapath.Port{Device: fmt.Sprint("port", i), MAC: encap.MAC{2, 0xd, 5: byte(i)}})
+	}
+	full.Sort()
+	b.Run("all", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			apply(b, datapath.State{})
+			b.StartTimer()
+			apply(b, full)
+		}
+	})
+	b.Run("drain", func(b *testing.B) {
+		apply(b, full)
+		for i := 0; b.Loop(); i++ {
+			apply(b, dt.WithDrained(full, i/2%services, i%2 == 0))
+		}
+	})
+	b.Run("join", func(b *testing.B) {
+		apply(b, full)
+		more := dt.CrowdMember(3 * services)
+		for i := 0; b.Loop(); i++ {
+			s := datapath.State{Networks: slices.Clone(full.Networks)}
+			if i%2 == 0 {
+				s.Networks[0].Remotes = append(slices.Clone(s.Networks[0].Remotes), more)
+			}
+			apply(b, s)
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		apply(b, full)
+		for b.Loop() {
+			apply(b, full)
+		}
+	})
+}
+
 // BenchmarkStats reads the counters of a host with so many peers and ports.
 func BenchmarkStats(b *testing.B) {
 	for _, n := range []int{10, 4000} {

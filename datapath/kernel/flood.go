@@ -24,20 +24,22 @@ const maxTargets = 512
 // hole.
 type floodTable map[bpf.OvlFloodKey]bpf.OvlFloodEntry
 
-// addFlood lists the ports and VTEPs of a network, after they have been added
-// themselves: what could not be added is not on the list. The first maxTargets
-// of them, ports before VTEPs, fit; the error says how many do not.
-func (t *tables) addFlood(network datapath.Network, have floodTable) error {
+// addFlood lists the ports and VTEPs of a network in its entry, after they have
+// been added themselves: what could not be added is not on the list. The first
+// maxTargets of them, ports before VTEPs, fit; the error says how many do not.
+// have is what the map holds before the first State.
+func (t *tables) addFlood(network *datapath.Network, e *bpf.OvlNetworkEntry, have floodTable) error {
+	if have == nil {
+		have = t.flood.now
+	}
 	ports, hosts := t.targets(network)
 	all := slices.Concat(ports, hosts)
 	listed := all[:min(len(all), maxTargets)]
-	used := t.flood.place(network.VNI, listed, have)
-
-	e := t.networks[uint32(network.VNI)]
-	e.Targets = uint16(used)
+	places := floodTable{}
+	e.Targets = uint16(places.place(network.VNI, listed, have))
 	e.LeftPorts = uint16(max(0, len(ports)-maxTargets))
 	e.LeftHosts = uint16(len(all)-len(listed)) - e.LeftPorts
-	t.networks[uint32(network.VNI)] = e
+	t.setFlood(network.VNI, places)
 	if len(all) > len(listed) {
 		return fmt.Errorf("%d ports of this host and %d other hosts are to get a copy of each frame: only %d of them do",
 			len(ports), len(hosts), maxTargets)
@@ -45,13 +47,27 @@ func (t *tables) addFlood(network datapath.Network, have floodTable) error {
 	return nil
 }
 
+// setFlood puts these places in place of those that the network has by its entry
+// so far.
+func (t *tables) setFlood(vni encap.VNI, places floodTable) {
+	for i := range uint32(t.networks.now[uint32(vni)].Targets) {
+		k := bpf.OvlFloodKey{Vni: uint32(vni), Index: i}
+		if _, stays := places[k]; !stays {
+			t.flood.delete(k)
+		}
+	}
+	for k, e := range places {
+		t.flood.put(k, e)
+	}
+}
+
 // targets returns what the tables have of a network's ports, in the order of
 // the State, and of the VTEPs of its remotes, by ascending address.
-func (t *tables) targets(network datapath.Network) (ports, hosts []bpf.OvlFloodEntry) {
+func (t *tables) targets(network *datapath.Network) (ports, hosts []bpf.OvlFloodEntry) {
 	for _, p := range network.Ports {
 		// That of a port which failed leads to no port, if anywhere.
-		to := t.fdb[fdbKey(network.VNI, p.MAC)]
-		if _, ok := t.ports[to.Ifindex]; ok {
+		to := t.fdb.now[fdbKey(network.VNI, p.MAC)]
+		if _, ok := t.ports.now[to.Ifindex]; ok {
 			ports = append(ports, bpf.OvlFloodEntry{Ifindex: to.Ifindex, Slot: to.Slot})
 		}
 	}
@@ -60,7 +76,7 @@ func (t *tables) targets(network datapath.Network) (ports, hosts []bpf.OvlFloodE
 		vteps[r.VTEP] = true
 	}
 	for _, vtep := range slices.SortedFunc(maps.Keys(vteps), netip.Addr.Compare) {
-		if m, ok := t.members[bpf.OvlMemberKey{Vni: uint32(network.VNI), Vtep: vtep.As16()}]; ok {
+		if m, ok := t.members.now[memberKey(network.VNI, vtep)]; ok {
 			hosts = append(hosts, bpf.OvlFloodEntry{Vtep: vtep.As16(), Peer: m.Peer})
 		}
 	}
@@ -72,7 +88,7 @@ func (t *tables) targets(network datapath.Network) (ports, hosts []bpf.OvlFloodE
 func (f floodTable) place(vni encap.VNI, targets []bpf.OvlFloodEntry, have floodTable) (used int) {
 	// A target is the same one wherever it is counted.
 	same := func(e bpf.OvlFloodEntry) bpf.OvlFloodEntry { e.Peer, e.Slot = 0, 0; return e }
-	index := make(map[bpf.OvlFloodEntry]uint32, len(have))
+	index := map[bpf.OvlFloodEntry]uint32{}
 	for i := uint32(maxTargets); i > 0; i-- {
 		if e, ok := have[bpf.OvlFloodKey{Vni: uint32(vni), Index: i - 1}]; ok {
 			index[same(e)] = i - 1

@@ -25,10 +25,10 @@ func floodNetwork(ports string, hosts ...byte) datapath.State {
 }
 
 // list writes the entries of VNI 4096 by index, a hole as "-".
-func list(t tables) string {
+func list(t *tables) string {
 	var out []string
-	for i := range uint32(t.networks[4096].Targets) {
-		e, ok := t.flood[bpf.OvlFloodKey{Vni: 4096, Index: i}]
+	for i := range uint32(t.networks.now[4096].Targets) {
+		e, ok := t.flood.now[bpf.OvlFloodKey{Vni: 4096, Index: i}]
 		switch {
 		case !ok:
 			out = append(out, "-")
@@ -68,7 +68,7 @@ func TestFloodPlaces(t *testing.T) {
 		if len(errs) > 0 || list(got) != c.want {
 			t.Errorf("%s: %s, errors %v, want %s", c.name, list(got), errs, c.want)
 		}
-		n.flood = got.flood
+		n.flood = got.flood.now
 	}
 
 	// A peer that has got another number is still at the same place, and of an
@@ -117,18 +117,18 @@ func TestFloodLimit(t *testing.T) {
 	} {
 		state, on := crowd(c.ports, c.hosts)
 		got, errs := build(state, on)
-		e := got.networks[4096]
+		e := got.networks.now[4096]
 		if e.Targets != c.targets || e.LeftPorts != c.leftPorts || e.LeftHosts != c.leftHosts || len(errs) != c.lines {
 			t.Errorf("%d ports, %d hosts: %+v, errors %v", c.ports, c.hosts, e, errs)
 		}
 		ports := 0
-		for _, to := range got.flood {
+		for _, to := range got.flood.now {
 			if to.Ifindex != 0 {
 				ports++
 			}
 		}
-		if ports != c.portsOn || len(got.fdb) != c.ports+c.hosts {
-			t.Errorf("%d ports, %d hosts: %d ports are on the list, %d in ovl_fdb", c.ports, c.hosts, ports, len(got.fdb))
+		if ports != c.portsOn || len(got.fdb.now) != c.ports+c.hosts+1 {
+			t.Errorf("%d ports, %d hosts: %d ports are on the list, %d in ovl_fdb", c.ports, c.hosts, ports, len(got.fdb.now))
 		}
 		for _, err := range errs {
 			want := fmt.Sprintf("multicast of VNI 4096: %d ports of this host and %d other hosts are to get a copy of each frame: only 512 of them do", c.ports, c.hosts)
@@ -150,7 +150,7 @@ func TestFloodFailed(t *testing.T) {
 	}
 	// One without multicast has no list.
 	state.Networks[0].Multicast = false
-	if got, _ := build(state, host(map[string]uint32{"a": 6, "b": 7})); len(got.flood) != 0 || got.networks[4096].Targets != 0 {
+	if got, _ := build(state, host(map[string]uint32{"a": 6, "b": 7})); len(got.flood.now) != 0 || got.networks.now[4096].Targets != 0 {
 		t.Errorf("a network without multicast has a list: %s", list(got))
 	}
 }

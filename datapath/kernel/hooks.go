@@ -147,11 +147,11 @@ func takeOver(l ebpflink.Link, a at, prog *ebpf.Program, id ebpf.ProgramID) (don
 	return true, true, nil
 }
 
-// prune detaches what is not in keep and returns how many those were.
-func (h hooks) prune(keep map[at]bool) (int, error) {
+// prune detaches what is not to be kept and returns how many those were.
+func (h hooks) prune(keep func(at) bool) (int, error) {
 	if h.hook == HookClsact {
 		return link.PruneFilters(programNames, func(ifindex int, program string) bool {
-			return keep[at{program, uint32(ifindex)}]
+			return keep(at{program, uint32(ifindex)})
 		})
 	}
 	entries, err := os.ReadDir(h.dir)
@@ -161,7 +161,7 @@ func (h hooks) prune(keep map[at]bool) (int, error) {
 	var errs []error
 	n := 0
 	for _, e := range entries {
-		if a, ok := parsePin(e.Name()); ok && keep[a] {
+		if a, ok := parsePin(e.Name()); ok && keep(a) {
 			continue
 		}
 		if err := detach(filepath.Join(h.dir, e.Name())); err != nil {

@@ -4,9 +4,13 @@
 // Everything is pinned in one folder of a bpffs, so that the host forwards on
 // when the process ends and the next one takes over. What flows through this
 // package, in order: a State becomes the wanted content of the maps
-// (tables.go); maps are brought to it, additions first (sync.go); programs are
-// attached or replaced where ports and the underlay are (hooks.go); what is no
-// longer wanted goes last. Counters come back up (stats.go).
+// (tables.go, services.go); maps are brought to it, additions first (sync.go);
+// programs are attached or replaced where ports and the underlay are (hooks.go);
+// what is no longer wanted goes last. Counters come back up (stats.go).
+//
+// A State that differs from the last costs what is different: only that is made
+// into entries and written (table.go). At first, after a failure, and when the
+// same State comes again, all is made anew and compared with what the kernel holds.
 package kernel
 
 import (
@@ -63,13 +67,15 @@ type Datapath struct {
 	mu       sync.Mutex // guards what follows, and orders Apply, Stats and Close
 	peers    peerTable
 	slots    slotTable
-	devices  map[uint32]string // names of the ports' devices, by index
 	paths    pathTable
-	services *serviceTable
-	last     datapath.State
-	applied  bool
+	services *serviceNumbers
+	shares   *shareMaps
+	tables   *tables
+	vxlan    uint32 // the device's number, and the underlay's
+	underlay uint32
+	attached map[at]datapath.Attachment
+	applied  bool // the last Apply did all it should
 	drift    uint64
-	attached []datapath.Attachment
 	closed   bool
 }
 
@@ -97,7 +103,7 @@ func Open(_ context.Context, o Options) (*Datapath, error) {
 		return nil, fmt.Errorf("%w: lift the limit of locked memory: %w", datapath.ErrNotSupported, err)
 	}
 
-	d := &Datapath{opts: o, log: o.Logger}
+	d := &Datapath{opts: o, log: o.Logger, tables: newTables(datapath.State{})}
 	if err := d.load(); err != nil {
 		return nil, err
 	}
@@ -106,7 +112,11 @@ func Open(_ context.Context, o Options) (*Datapath, error) {
 		_ = d.objs.Close()
 		return nil, err
 	}
-	if d.services, err = readServices(&d.objs); err != nil {
+	if d.services, err = readNumbers(&d.objs); err != nil {
+		_ = d.objs.Close()
+		return nil, err
+	}
+	if d.shares, err = newShareMaps(); err != nil {
 		_ = d.objs.Close()
 		return nil, err
 	}

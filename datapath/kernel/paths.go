@@ -14,8 +14,8 @@ import (
 	"github.com/ovlnet/ovl/datapath/link"
 )
 
-// askAgain is how old the answer about a route may be. A change of routes is not
-// told to us, and a State is applied more often than routes change.
+// askAgain is how old the answer about a route may be when all is looked at again:
+// a change of routes is not told to us.
 const askAgain = 2 * time.Second
 
 // pathTable is what limits the packets to each VTEP beside the device that they
@@ -26,12 +26,16 @@ type pathTable struct {
 	asked  time.Time
 }
 
-// limits returns the MTU for every VTEP that s names, 0 where there is no limit.
-// routeMTU asks the kernel; a route that it does not find limits nothing.
-func (t *pathTable) limits(s datapath.State, routeMTU func(netip.Addr) (int, error), now time.Time) map[netip.Addr]int {
+// refresh forgets answers that are old.
+func (t *pathTable) refresh(now time.Time) {
 	if now.Sub(t.asked) >= askAgain {
 		t.routes, t.asked = map[netip.Addr]int{}, now
 	}
+}
+
+// limits returns the MTU for every VTEP that s names, 0 where there is no limit.
+// routeMTU asks the kernel; a route that it does not find limits nothing.
+func (t *pathTable) limits(s datapath.State, routeMTU func(netip.Addr) (int, error)) map[netip.Addr]int {
 	limits := map[netip.Addr]int{}
 	for _, n := range s.Networks {
 		for _, r := range n.Remotes {

@@ -61,7 +61,8 @@ func TestPathLimits(t *testing.T) {
 		after time.Duration
 		asked int
 	}{{0, 3}, {askAgain - 1, 3}, {askAgain, 6}} {
-		limits := table.limits(s, routeMTU, now.Add(step.after))
+		table.refresh(now.Add(step.after))
+		limits := table.limits(s, routeMTU)
 		if len(limits) != 3 || limits[a] != 1400 || limits[b] != 1450 || limits[c] != 0 {
 			t.Errorf("limits are %v", limits)
 		}

@@ -148,16 +148,16 @@ func (r *repairBed) detach(t *testing.T, program, device string) {
 // tables renders what the kernel holds for a host.
 func (h *bedHost) tables(t *testing.T) string {
 	t.Helper()
-	var got tables
+	got := new(tables)
 	var config bpf.OvlConfig
 	var errs [7]error
-	got.ports, errs[0] = readAll[uint32, bpf.OvlPort](h.dp.objs.OvlPorts)
-	got.fdb, errs[1] = readAll[bpf.OvlFdbKey, bpf.OvlFdbEntry](h.dp.objs.OvlFdb)
-	got.neigh, errs[2] = readAll[bpf.OvlNeighKey, bpf.OvlNeighEntry](h.dp.objs.OvlNeigh)
-	got.members, errs[3] = readAll[bpf.OvlMemberKey, bpf.OvlMemberEntry](h.dp.objs.OvlMembers)
-	got.networks, errs[4] = readAll[uint32, bpf.OvlNetworkEntry](h.dp.objs.OvlNetworks)
+	got.ports.now, errs[0] = readAll[uint32, bpf.OvlPort](h.dp.objs.OvlPorts)
+	got.fdb.now, errs[1] = readAll[bpf.OvlFdbKey, bpf.OvlFdbEntry](h.dp.objs.OvlFdb)
+	got.neigh.now, errs[2] = readAll[bpf.OvlNeighKey, bpf.OvlNeighEntry](h.dp.objs.OvlNeigh)
+	got.members.now, errs[3] = readAll[bpf.OvlMemberKey, bpf.OvlMemberEntry](h.dp.objs.OvlMembers)
+	got.networks.now, errs[4] = readAll[uint32, bpf.OvlNetworkEntry](h.dp.objs.OvlNetworks)
 	errs[5] = h.dp.objs.OvlConfig.Lookup(uint32(0), &config)
-	got.flood, errs[6] = readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](h.dp.objs.OvlFlood)
+	got.flood.now, errs[6] = readAll[bpf.OvlFloodKey, bpf.OvlFloodEntry](h.dp.objs.OvlFlood)
 	if err := errors.Join(errs[:]...); err != nil {
 		t.Fatalf("read the maps of %s: %v", h.Name, err)
 	}

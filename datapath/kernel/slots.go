@@ -61,7 +61,7 @@ func readSlots(m *ebpf.Map) (slotTable, error) {
 }
 
 // index returns the slot of a port, a new one if it has none. Where there is
-// none left it is slot 0, which counts for nobody, until the next Apply.
+// none left it is slot 0, which counts for nobody, until all tables are made anew.
 func (t *slotTable) index(owner slotOwner) uint32 {
 	if slot, ok := t.held[owner]; ok {
 		return slot

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -43,13 +44,13 @@ func (d *Datapath) Stats(ctx context.Context) (datapath.Stats, error) {
 	if err := d.peers.stats(d.objs.OvlPeers, &s); err != nil {
 		return datapath.Stats{}, fmt.Errorf("read map ovl_peers: %w", err)
 	}
-	if err := d.slots.stats(d.objs.OvlTraffic, d.devices, &s); err != nil {
+	if err := d.slots.stats(d.objs.OvlTraffic, d.tables.devices, &s); err != nil {
 		return datapath.Stats{}, fmt.Errorf("read map ovl_traffic: %w", err)
 	}
 	if err := pastStats(d.objs.OvlPast, &s); err != nil {
 		return datapath.Stats{}, fmt.Errorf("read map ovl_past: %w", err)
 	}
-	s.Attachments = slices.SortedFunc(slices.Values(d.attached), func(a, b datapath.Attachment) int {
+	s.Attachments = slices.SortedFunc(maps.Values(d.attached), func(a, b datapath.Attachment) int {
 		return cmp.Or(cmp.Compare(a.Program, b.Program), cmp.Compare(a.Device, b.Device))
 	})
 	return s, nil

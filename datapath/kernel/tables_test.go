@@ -13,13 +13,13 @@ import (
 )
 
 // render writes tables as text, a line an entry, sorted.
-func render(t tables) string {
+func render(t *tables) string {
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	for k, v := range t.ports {
+	for k, v := range t.ports.now {
 		add("port #%d: VNI %d, %s, %s, MTU %d", k, v.Vni, encap.MAC(v.Mac), firsts(v.Addr4, v.Addr6), v.Mtu)
 	}
-	for k, v := range t.fdb {
+	for k, v := range t.fdb.now {
 		where := fmt.Sprintf("port #%d", v.Ifindex)
 		if v.Ifindex == 0 {
 			where = fmt.Sprintf("%s, peer %d", netip.AddrFrom16(v.Vtep).Unmap(), v.Peer)
@@ -27,22 +27,25 @@ func render(t tables) string {
 		if v.Flags&fdbTAP != 0 {
 			where += ", TAP"
 		}
+		if v.Flags&fdbToService != 0 {
+			where = "VIPs"
+		}
 		add("fdb %d %s: %s at %s", k.Vni, encap.MAC(k.Mac), firsts(v.Addr4, v.Addr6), where)
 	}
-	for k, v := range t.neigh {
+	for k, v := range t.neigh.now {
 		add("neigh %d %s: %s", k.Vni, netip.AddrFrom16(k.Addr).Unmap(), encap.MAC(v.Mac))
 	}
-	for k, v := range t.members {
+	for k, v := range t.members.now {
 		add("member %d %s: peer %d", k.Vni, netip.AddrFrom16(k.Vtep).Unmap(), v.Peer)
 	}
-	for k, v := range t.flood {
+	for k, v := range t.flood.now {
 		where := fmt.Sprintf("port #%d", v.Ifindex)
 		if v.Ifindex == 0 {
 			where = fmt.Sprintf("%s, peer %d", netip.AddrFrom16(v.Vtep).Unmap(), v.Peer)
 		}
 		add("flood %d %d: %s", k.Vni, k.Index, where)
 	}
-	for k, v := range t.networks {
+	for k, v := range t.networks.now {
 		line := fmt.Sprintf("network %d: MTU %d", k, v.Mtu)
 		if g := firsts(v.Gateway4, v.Gateway6); g != "" {
 			line += ", gateways " + g
@@ -72,7 +75,13 @@ func firsts(addr4 [4]byte, addr6 [16]byte) string {
 	return strings.Join(out, " ")
 }
 
-// host is what build asks of one: devices by name, peers in order of asking.
+// build makes tables of a State.
+func build(s datapath.State, n numbers) (*tables, []error) {
+	t := newTables(s)
+	return t, t.update(s, n)
+}
+
+// host is what tables ask of one: devices by name, peers in order of asking.
 func host(devices map[string]uint32) numbers {
 	peers := map[netip.Addr]uint16{}
 	return numbers{
@@ -134,6 +143,7 @@ fdb 4096 02:00:00:00:00:01: 10.0.0.2 fd00::2 at port #7
 fdb 4096 02:00:00:00:00:02: fd00::3 at port #8, TAP
 fdb 4096 02:00:00:00:00:03: 10.0.0.4 at 192.0.2.1, peer 1
 fdb 4096 02:00:00:00:00:04: 10.0.0.5 at 192.0.2.1, peer 1
+fdb 4096 0a:6f:76:6c:00:01:  at VIPs
 flood 4096 0: port #7
 flood 4096 1: port #8
 flood 4096 2: 192.0.2.1, peer 1
@@ -156,7 +166,9 @@ port #8: VNI 4096, 02:00:00:00:00:02, fd00::3, MTU 1450`,
 			}},
 			want: `
 fdb 4096 02:00:00:00:00:01: 10.0.0.2 at 192.0.2.1, peer 1
+fdb 4096 0a:6f:76:6c:00:01:  at VIPs
 fdb 4097 02:00:00:00:00:01: 10.0.0.2 at 192.0.2.2, peer 2
+fdb 4097 0a:6f:76:6c:00:01:  at VIPs
 member 4096 192.0.2.1: peer 1
 member 4097 192.0.2.2: peer 2
 neigh 4096 10.0.0.2: 02:00:00:00:00:01
@@ -174,6 +186,7 @@ network 4097: MTU 9000`,
 			devices: map[string]uint32{"a": 7},
 			want: `
 fdb 4096 02:00:00:00:00:01: 10.0.0.2 at port #7
+fdb 4096 0a:6f:76:6c:00:01:  at VIPs
 member 4096 192.0.2.1: peer 1
 neigh 4096 10.0.0.2: 02:00:00:00:00:01
 network 4096: MTU 1450
@@ -199,6 +212,7 @@ port #7: VNI 4096, 02:00:00:00:00:01, 10.0.0.2, MTU 1450`,
 fdb 4096 02:00:00:00:00:01: 10.0.0.2 at port #7
 fdb 4096 02:00:00:00:00:03: 10.0.0.4 at 192.0.2.1, peer 1
 fdb 4096 02:00:00:00:00:04: 10.0.0.5 at 192.0.2.2, peer 2
+fdb 4096 0a:6f:76:6c:00:01:  at VIPs
 member 4096 192.0.2.1: peer 1
 member 4096 192.0.2.2: peer 2
 neigh 4096 10.0.0.2: 02:00:00:00:00:01
@@ -249,7 +263,7 @@ func TestBuildSlots(t *testing.T) {
 	if len(errs) > 0 || len(asked) != 1 || asked[0] != (slotOwner{4096, 7, mac(1)}) {
 		t.Fatalf("asked for slots of %+v, errors %v", asked, errs)
 	}
-	if port, to, other := got.ports[7], got.fdb[fdbKey(4096, mac(1))], got.fdb[fdbKey(4096, mac(2))]; port.Slot != 3 || to.Slot != 3 || other.Slot != 0 {
+	if port, to, other := got.ports.now[7], got.fdb.now[fdbKey(4096, mac(1))], got.fdb.now[fdbKey(4096, mac(2))]; port.Slot != 3 || to.Slot != 3 || other.Slot != 0 {
 		t.Errorf("slots: port %d, to the port %d, to the remote %d; want 3, 3 and none", port.Slot, to.Slot, other.Slot)
 	}
 	if got.devices[7] != "a" {
