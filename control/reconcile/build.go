@@ -49,17 +49,49 @@ type Builder struct {
 
 // Build is the function Build.
 func (b *Builder) Build(t *Tables, l Local) (datapath.State, []Alarm) {
-	before := b.base
-	if b.base == nil || t.base == 0 || t.base != b.tables.base || l != b.local {
-		b.base = &builder{tables: t, local: l, byID: make(map[string]*building), byEndpoint: make(map[string]*store.Endpoint)}
-		b.base.networks()
-		b.base.peers()
-		b.base.endpoints()
-		b.base.sort()
+	if b.base == nil || t.base == 0 || t.base != b.tables.base || l != b.local || !b.changeEndpoints(t) {
+		b.buildAll(t, l)
 	}
-	b.buildServices(t, before)
 	b.tables, b.local = t, l
 	return b.state(t)
+}
+
+func (b *Builder) buildAll(t *Tables, l Local) {
+	before := b.base
+	b.base = &builder{tables: t, local: l, byID: make(map[string]*building), byEndpoint: make(map[string]*store.Endpoint)}
+	b.base.networks()
+	b.base.peers()
+	b.base.endpoints()
+	b.base.sort()
+	if before == nil || !b.keepsPlaces(before) {
+		b.services = nil
+	}
+	b.buildServices(t, b.base.moved(before))
+}
+
+// changeEndpoints brings what was built to t, which has the nodes and networks that
+// it was built of. It is false where who has what has to be settled anew.
+func (b *Builder) changeEndpoints(t *Tables) bool {
+	ids, ok := t.endpointsSince(b.tables)
+	if !ok {
+		return false
+	}
+	if len(ids) > 0 {
+		c, ok := b.base.changes(t, ids)
+		if !ok {
+			return false
+		}
+		if !b.base.change(c) {
+			*b = Builder{} // some of it is done
+			return false
+		}
+		if !b.keepsPlacesAfter(c) {
+			b.services = nil
+		}
+		b.base.tables = t
+	}
+	b.buildServices(t, ids)
+	return true
 }
 
 // state puts together what was built.
@@ -86,8 +118,9 @@ type builder struct {
 	// that got a port, by VNI.
 	byID    map[string]*building
 	present []*building
-	// byEndpoint are the endpoints that networks carry.
+	// byEndpoint are the endpoints that networks carry; some were refused.
 	byEndpoint map[string]*store.Endpoint
+	refused    bool
 	// vteps are those of the other nodes, by node ID.
 	vteps map[string]netip.Addr
 	// narrow are peers whose underlay takes less than this host's, and unequal
@@ -100,6 +133,7 @@ type builder struct {
 type building struct {
 	row     store.Network
 	network datapath.Network
+	here    int // endpoints that it has on this host
 	macs    map[encap.MAC]*store.Endpoint
 	addrs   map[netip.Addr]*store.Endpoint
 }
@@ -242,8 +276,7 @@ func (b *builder) alarmUnequal() {
 func (b *builder) endpoints() {
 	var present []*store.Endpoint // there may be many, and one is large
 	for _, e := range b.tables.Endpoints {
-		_, remote := b.vteps[e.Node]
-		if b.byID[e.Network] != nil && (remote || e.Node == b.local.Node) {
+		if b.carries(&e) {
 			present = append(present, &e)
 		}
 	}
@@ -251,19 +284,36 @@ func (b *builder) endpoints() {
 	for _, e := range present {
 		n := b.byID[e.Network]
 		if !b.claim(n, e) {
+			b.refused = true
 			continue
 		}
-		b.byEndpoint[e.ID] = e
-		addrs := make([]netip.Addr, 0, len(e.Addrs))
-		for _, a := range e.Addrs {
-			addrs = append(addrs, a.Addr())
+		if port, remote, here := b.made(e); here {
+			n.here++
+			n.network.Ports = append(n.network.Ports, port)
+		} else {
+			n.network.Remotes = append(n.network.Remotes, remote)
 		}
-		if vtep, remote := b.vteps[e.Node]; remote {
-			n.network.Remotes = append(n.network.Remotes, datapath.Remote{MAC: e.MAC, Addrs: addrs, VTEP: vtep})
-			continue
-		}
-		n.network.Ports = append(n.network.Ports, datapath.Port{Device: e.Device, Kind: e.Kind, MAC: e.MAC, Addrs: addrs})
 	}
+}
+
+// carries reports whether an endpoint is of a network that is here, and on a host
+// that can be reached.
+func (b *builder) carries(e *store.Endpoint) bool {
+	_, remote := b.vteps[e.Node]
+	return b.byID[e.Network] != nil && (remote || e.Node == b.local.Node)
+}
+
+// made is what a State has of an endpoint: a port if it is here, else a remote.
+func (b *builder) made(e *store.Endpoint) (port datapath.Port, remote datapath.Remote, here bool) {
+	addrs := make([]netip.Addr, 0, len(e.Addrs))
+	for _, a := range e.Addrs {
+		addrs = append(addrs, a.Addr())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	if vtep, remote := b.vteps[e.Node]; remote {
+		return port, datapath.Remote{MAC: e.MAC, Addrs: addrs, VTEP: vtep}, false
+	}
+	return datapath.Port{Device: e.Device, Kind: e.Kind, MAC: e.MAC, Addrs: addrs}, remote, true
 }
 
 // claim gives e its MAC and addresses in n; false if an older endpoint has
@@ -288,6 +338,7 @@ func (b *builder) claim(n *building, e *store.Endpoint) bool {
 	for _, a := range e.Addrs {
 		n.addrs[a.Addr()] = e
 	}
+	b.byEndpoint[e.ID] = e
 	return true
 }
 

@@ -85,7 +85,7 @@ func (r *Reader) readChanges(t *Tables, s *store.Snapshot, names []store.RowName
 	t.Nodes = r.nodes.some(s, store.TableNode, keys[store.TableNode], last.Nodes)
 	t.Networks = r.networks.some(s, store.TableNetwork, keys[store.TableNetwork], last.Networks)
 	t.Endpoints = r.endpoints.some(s, store.TableEndpoint, keys[store.TableEndpoint], last.Endpoints)
-	if t.base = last.base; len(keys[store.TableNode])+len(keys[store.TableNetwork])+len(keys[store.TableEndpoint]) > 0 {
+	if t.base = last.base; len(keys[store.TableNode])+len(keys[store.TableNetwork]) > 0 {
 		t.base = t.Version
 	}
 	t.Services, t.Strays = last.Services, last.Strays

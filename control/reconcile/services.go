@@ -14,8 +14,13 @@ import (
 
 // balanced are the services of one network.
 type balanced struct {
-	// slots by ascending name.
+	// slots by ascending name, list what was made of them; nil: it has to be.
 	slots []slot
+	list  []datapath.Service
+	// led are the numbers of the slots that lead to an endpoint, by its ID.
+	led map[string][]int
+	// vips are the addresses of all.
+	vips map[netip.Addr]bool
 	// alarms are about services that have none.
 	alarms []Alarm
 }
@@ -26,33 +31,62 @@ type slot struct {
 	built datapath.Service
 }
 
+// services is the same list as long as nothing in it changes.
 func (b *balanced) services() []datapath.Service {
-	out := make([]datapath.Service, 0, len(b.slots))
-	for i := range b.slots {
-		out = append(out, b.slots[i].built)
+	if b.list == nil {
+		b.list = make([]datapath.Service, 0, len(b.slots))
+		for i := range b.slots {
+			b.list = append(b.list, b.slots[i].built)
+		}
 	}
-	return out
+	return b.list
 }
 
-// buildServices brings b.services to what t says, from what they were with the
-// base before: where none has come, gone or changed itself, it builds only those
-// whose backends have.
-func (b *Builder) buildServices(t *Tables, before *builder) {
-	all := b.services == nil || !sameServices(t.Services, b.tables.Services) || before != b.base && !b.keepsPlaces(before)
+// buildServices brings b.services to what t says, from what they were: where none
+// has come, gone or changed itself, it builds only those whose backends have, or
+// with an endpoint that has moved.
+func (b *Builder) buildServices(t *Tables, moved map[string]bool) {
+	all := b.services == nil || !sameServices(t.Services, b.tables.Services)
 	if all {
 		b.placeServices(t)
-	}
-	var moved map[string]bool
-	if !all {
-		moved = b.base.moved(before, difference(t.Failed, b.tables.Failed))
+	} else {
+		b.base.addTurned(moved, difference(t.Failed, b.tables.Failed))
 	}
 	for _, of := range b.services {
+		stale := make(map[int]bool)
+		for id := range moved {
+			for _, i := range of.led[id] {
+				stale[i] = true
+			}
+		}
 		for i := range of.slots {
 			s := &of.slots[i]
-			if now := t.Services[s.row.ID]; all || now != s.row || now.hasAny(moved) {
+			if now := t.Services[s.row.ID]; all || now != s.row || stale[i] {
+				of.lead(i, s.row, now)
 				s.row = now
 				s.built.Backends = b.base.backends(t, now)
+				of.list = nil
 			}
+		}
+	}
+}
+
+// lead notes whom slot i leads to now.
+func (b *balanced) lead(i int, was, now *Service) {
+	if was == now {
+		return
+	}
+	for id := range was.Backends {
+		if _, stays := now.Backends[id]; stays {
+			continue
+		}
+		if b.led[id] = slices.DeleteFunc(b.led[id], func(o int) bool { return o == i }); len(b.led[id]) == 0 {
+			delete(b.led, id)
+		}
+	}
+	for id := range now.Backends {
+		if _, was := was.Backends[id]; !was {
+			b.led[id] = append(b.led[id], i)
 		}
 	}
 }
@@ -75,30 +109,52 @@ func (b *Builder) keepsPlaces(before *builder) bool {
 		if len(of.alarms) > 0 {
 			return false // what was in the way may be gone
 		}
-		for k := range of.slots {
-			for _, a := range of.slots[k].built.VIPs {
-				if _, taken := n.addrs[a]; taken {
-					return false
-				}
+		for a := range of.vips {
+			if _, taken := n.addrs[a]; taken {
+				return false
 			}
 		}
 	}
 	return true
 }
 
-// moved returns the endpoints that have come, gone, or changed what backends have
-// of them, and those on nodes that have turned from failed to alive or the other
-// way; by ID.
-func (b *builder) moved(before *builder, turned map[string]bool) map[string]bool {
-	out := make(map[string]bool)
-	if len(turned) > 0 {
-		for id, e := range b.byEndpoint {
-			if turned[e.Node] {
-				out[id] = true
+// keepsPlacesAfter is keepsPlaces where no more has changed than these.
+func (b *Builder) keepsPlacesAfter(changes map[*building]*endpointChange) bool {
+	for n, c := range changes {
+		of := b.services[n.row.ID]
+		if of == nil {
+			continue
+		}
+		if len(of.alarms) > 0 {
+			return false
+		}
+		for _, e := range c.come {
+			if slices.ContainsFunc(e.Addrs, func(a netip.Prefix) bool { return of.vips[a.Addr()] }) {
+				return false
 			}
 		}
 	}
-	if b == before {
+	return true
+}
+
+// addTurned adds the endpoints on these nodes, which have turned from failed to
+// alive or the other way, to those that have moved.
+func (b *builder) addTurned(moved, turned map[string]bool) {
+	if len(turned) == 0 {
+		return
+	}
+	for id, e := range b.byEndpoint {
+		if turned[e.Node] {
+			moved[id] = true
+		}
+	}
+}
+
+// moved returns the endpoints that have come, gone, or changed what backends have
+// of them, by ID.
+func (b *builder) moved(before *builder) map[string]bool {
+	out := make(map[string]bool)
+	if before == nil {
 		return out
 	}
 	for id, e := range b.byEndpoint {
@@ -113,19 +169,6 @@ func (b *builder) moved(before *builder, turned map[string]bool) map[string]bool
 		}
 	}
 	return out
-}
-
-// hasAny reports whether one of the endpoints is a backend of v.
-func (v *Service) hasAny(endpoints map[string]bool) bool {
-	if len(endpoints) == 0 {
-		return false
-	}
-	for id := range v.Backends {
-		if endpoints[id] {
-			return true
-		}
-	}
-	return false
 }
 
 // difference returns the nodes that are in one of two sets.
@@ -177,7 +220,7 @@ func (b *Builder) placeServices(t *Tables) {
 
 // place makes slots of a network's services, the oldest of which comes first.
 func (n *building) place(all []*Service) *balanced {
-	out := &balanced{slots: make([]slot, 0, len(all))}
+	out := &balanced{slots: make([]slot, 0, len(all)), led: make(map[string][]int, len(all)), vips: make(map[netip.Addr]bool, len(all))}
 	named := make(map[string]*Service, len(all))
 	owner := make(map[netip.Addr]*Service, len(all))
 	for _, v := range all {
@@ -199,13 +242,16 @@ func (n *building) place(all []*Service) *balanced {
 			continue
 		}
 		for _, a := range v.VIPs {
-			owner[a] = v
+			owner[a], out.vips[a] = v, true
 		}
 		out.slots = append(out.slots, slot{row: v, built: datapath.Service{
 			Name: v.Name, VIPs: v.VIPs, Ports: servicePorts(v.Service), Affinity: v.Affinity, TableSize: v.TableSize,
 		}})
 	}
 	slices.SortFunc(out.slots, func(x, y slot) int { return cmp.Compare(x.row.Name, y.row.Name) })
+	for i, s := range out.slots {
+		out.lead(i, new(Service), s.row)
+	}
 	return out
 }
 

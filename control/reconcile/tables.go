@@ -29,8 +29,8 @@ type Tables struct {
 	// Alarms are the rows that could not be decoded.
 	Alarms []Alarm
 
-	// base is the version in which a node, network or endpoint last changed; 0
-	// for tables that no Reader has made.
+	// base is the version in which a node or network last changed; 0 for tables
+	// that no Reader has made. Those of one base differ in what the snapshots do.
 	base uint64
 	// snapshot is what a Reader decoded.
 	snapshot *store.Snapshot
@@ -69,6 +69,19 @@ func (v *Service) Healthy(e store.Endpoint) bool {
 		return h.Healthy
 	}
 	return !v.Backends[e.ID].AwaitsHealth
+}
+
+// endpointsSince returns the IDs of the endpoints that are not what they are in
+// other tables of the same base; false if that is not known.
+func (t *Tables) endpointsSince(before *Tables) (map[string]bool, bool) {
+	names, ok := t.ChangedSince(before.Version)
+	ids := make(map[string]bool)
+	for _, n := range names {
+		if n.Table == store.TableEndpoint {
+			ids[n.Key] = true
+		}
+	}
+	return ids, ok
 }
 
 // Alarm is something that the cluster's state should not hold, and what was
