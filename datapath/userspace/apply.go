@@ -9,7 +9,8 @@ import (
 )
 
 // Apply implements datapath.Datapath. A device that is gone makes its port fail
-// with datapath.ErrNoDevice and leaves the others alone.
+// with datapath.ErrNoDevice and leaves the others alone. At first, after a failure,
+// and when the same State comes again, all is looked at; else what has changed.
 func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -19,28 +20,30 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	again := d.applied && s.Equal(d.last)
+	all := again || !d.applied
+	changed, err := d.apply(s, again, all)
+	// The same state again should have found nothing to do.
+	if again && changed > 0 {
+		d.drift += uint64(changed)
+		d.log.Warn("repaired datapath", "entries", changed)
+	}
+	d.last, d.applied = s, err == nil
+	if all {
+		d.save()
+	}
+	return err
+}
+
+// apply returns how many ports it changed, and TAPs that are nobody's it removed.
+func (d *Datapath) apply(s datapath.State, again, all bool) (changed int, err error) {
 	for _, p := range d.leaving {
 		d.saved.foldPort(p)
 	}
 	d.leaving = nil
-	var errs []error
-	changed := 0
-	wanted := map[string]bool{}
-	for _, n := range s.Networks {
-		for _, p := range n.Ports {
-			did, err := d.ensurePort(n, p)
-			if err != nil {
-				errs = append(errs, &datapath.ObjectError{Object: datapath.PortObject(p.Device), Err: err})
-				continue
-			}
-			wanted[p.Device] = true
-			if did {
-				changed++
-			}
-		}
-	}
-	if !d.applied || !s.Equal(d.last) || changed > 0 {
-		errs = append(errs, d.swap(s))
+	changed, wanted, errs := d.ensurePorts(s, all)
+	if !again || changed > 0 {
+		errs = append(errs, d.swap(s, all))
 	}
 	for _, p := range d.ports { // what waits in a TAP that was taken over finds the table
 		if !p.started {
@@ -55,26 +58,50 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 			errs = append(errs, d.removePort(device))
 		}
 	}
-	strays, err := d.removeStrays()
-	changed += strays
-	errs = append(errs, err)
-	d.removePeers(s)
-	d.saved.foldNetworks(s)
-
-	// The same state again should have found nothing to do.
-	if d.applied && changed > 0 && s.Equal(d.last) {
-		d.drift += uint64(changed)
-		d.log.Warn("repaired datapath", "entries", changed)
+	if all {
+		strays, err := d.removeStrays()
+		changed += strays
+		errs = append(errs, err)
 	}
-	err = errors.Join(errs...)
-	d.last, d.applied = s, err == nil
-	d.save()
-	return err
+	d.removePeers()
+	d.saved.foldNetworks(s)
+	return changed, errors.Join(errs...)
+}
+
+// ensurePorts brings ports to what s says of them: all, or those that have changed.
+// It returns how many had to be, and the devices of those that are right.
+func (d *Datapath) ensurePorts(s datapath.State, all bool) (changed int, wanted map[string]bool, errs []error) {
+	wanted = map[string]bool{}
+	ensure := func(n *datapath.Network, ports []datapath.Port) {
+		for _, p := range ports {
+			did, err := d.ensurePort(n, p)
+			if wanted[p.Device] = err == nil; err != nil {
+				errs = append(errs, &datapath.ObjectError{Object: datapath.PortObject(p.Device), Err: err})
+			} else if did {
+				changed++
+			}
+		}
+	}
+	for i := range s.Networks {
+		n := &s.Networks[i]
+		for _, p := range n.Ports {
+			wanted[p.Device] = true
+		}
+		if all {
+			ensure(n, n.Ports)
+		}
+	}
+	if !all {
+		for _, c := range s.Since(d.last) {
+			ensure(c.Now, c.Ports.Come)
+		}
+	}
+	return changed, wanted, errs
 }
 
 // swap makes a table and puts it in the place of the last one. The first one lets
 // packets in.
-func (d *Datapath) swap(s datapath.State) error {
+func (d *Datapath) swap(s datapath.State, anew bool) error {
 	t, err := forward.Build(s, forward.Objects{
 		Port: func(device string) *forward.Port {
 			if p := d.ports[device]; p != nil {
@@ -84,6 +111,7 @@ func (d *Datapath) swap(s datapath.State) error {
 		},
 		Peer: d.peerAt,
 		Last: d.table.Load(),
+		Anew: anew,
 	})
 	if d.table.Swap(t) == nil {
 		for _, r := range d.tunnel.Receivers() {

@@ -39,13 +39,8 @@ func (d *Datapath) limitPeers(s datapath.State) {
 }
 
 // removePeers takes those away that have no network any more.
-func (d *Datapath) removePeers(s datapath.State) {
-	wanted := map[netip.Addr]bool{}
-	for _, n := range s.Networks {
-		for i := range n.Remotes {
-			wanted[n.Remotes[i].VTEP] = true
-		}
-	}
+func (d *Datapath) removePeers() {
+	wanted := d.table.Load().Peers()
 	for vtep, p := range d.peers {
 		if wanted[vtep] {
 			continue

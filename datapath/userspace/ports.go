@@ -39,7 +39,7 @@ func tapFor(device string) string {
 
 // ensurePort brings a port to what a State says of it, and returns whether
 // anything had to be changed.
-func (d *Datapath) ensurePort(n datapath.Network, s datapath.Port) (changed bool, err error) {
+func (d *Datapath) ensurePort(n *datapath.Network, s datapath.Port) (changed bool, err error) {
 	if _, err := link.Index(s.Device); err != nil {
 		if errors.Is(err, link.ErrNoDevice) {
 			err = fmt.Errorf("%w: %s", datapath.ErrNoDevice, s.Device)
@@ -71,7 +71,7 @@ func (d *Datapath) ensurePort(n datapath.Network, s datapath.Port) (changed bool
 }
 
 // newPort makes a port, or takes the TAP over that an earlier process left.
-func (d *Datapath) newPort(n datapath.Network, s datapath.Port) (*port, error) {
+func (d *Datapath) newPort(n *datapath.Network, s datapath.Port) (*port, error) {
 	p := &port{Port: forward.Port{Device: s.Device, VNI: n.VNI, MAC: s.MAC}, name: tapFor(s.Device)}
 	var err error
 	if f := d.held[tapName+p.name]; f != nil {

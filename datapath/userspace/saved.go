@@ -16,8 +16,8 @@ import (
 )
 
 // saved is what was counted for things that are gone, and, in its file, by an
-// earlier process: Apply and Close write it. After a crash, what was counted
-// since the last Apply, some seconds, is missing.
+// earlier process: Close writes it, and each Apply that looks at all. After a crash,
+// what was counted since the last of these, some seconds, is missing.
 type saved struct {
 	Drops    map[string]datapath.Counter         `json:"drops"`
 	Ports    map[string]savedPort                `json:"ports"`

@@ -148,7 +148,7 @@ func (in *In) decide(from netip.Addr, outer encap.ECN, payload []byte) datapath.
 	if reason := in.decapECN(f.Data, outer); reason != 0 {
 		return reason
 	}
-	if sender.backend && to != nil && to.port != nil && in.head.IP() {
+	if sender.backend.Load() && to != nil && to.port != nil && in.head.IP() {
 		a := arrival{network: n, frame: f.Data, now: in.time(), tunnelled: true, packets: in.packets, bytes: in.bytes}
 		a.fromVIP(in.flows)
 	}

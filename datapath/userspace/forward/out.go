@@ -182,7 +182,7 @@ func (o *Out) forward(f offload.Frame, to *endpoint, least int) datapath.DropRea
 		return datapath.DropUnknownDestination
 	}
 	if to.port != nil {
-		if o.local.end.backend {
+		if o.local.end.backend.Load() {
 			a := arrival{
 				network: o.local.network, frame: f.Data, now: o.time(), header: f.Header, packets: o.packets, bytes: o.bytes,
 			}

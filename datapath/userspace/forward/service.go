@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -94,8 +95,61 @@ func (s *shares) equal(o *shares) bool {
 	return s.size == o.size && slices.Equal(s.of, o.of)
 }
 
-// addService adds a service's VIPs to a network that has all its endpoints. last
-// is the network in the table before, or nil.
+// addServices brings the services to those of the State: from what the last network
+// had and what has changed since, or (anew) from nothing.
+func (n *network) addServices(s *datapath.Network, c datapath.Change[datapath.Service], last *network, anew bool) {
+	if anew {
+		n.vips, n.led = map[[16]byte]*vip{}, map[encap.MAC]int{}
+		c = datapath.Change[datapath.Service]{Come: s.Services}
+	} else if n.vips, n.led = last.vips, last.led; !c.Empty() {
+		n.vips = maps.Clone(n.vips)
+	}
+	for i := range c.Gone {
+		n.lead(&c.Gone[i], -1)
+		for _, a := range c.Gone[i].VIPs {
+			delete(n.vips, a.As16())
+		}
+	}
+	for i := range c.Come {
+		n.lead(&c.Come[i], 1)
+		n.addService(&c.Come[i], last)
+	}
+	if n.unmarked {
+		for mac := range n.led {
+			n.mark(mac)
+		}
+		return
+	}
+	for _, services := range [][]datapath.Service{c.Gone, c.Come} {
+		for i := range services {
+			for k := range services[i].Backends {
+				n.mark(services[i].Backends[k].MAC)
+			}
+		}
+	}
+}
+
+// lead counts so many more for the MACs of a service's backends.
+func (n *network) lead(s *datapath.Service, more int) {
+	for _, addr := range s.VIPs {
+		for i := range s.Backends {
+			if b := &s.Backends[i]; hasFamily(b, addr.Is6()) {
+				if n.led[b.MAC] += more; n.led[b.MAC] == 0 {
+					delete(n.led, b.MAC)
+				}
+			}
+		}
+	}
+}
+
+// mark says whether a service leads to an endpoint.
+func (n *network) mark(mac encap.MAC) {
+	if e := n.ends[mac]; e != nil {
+		e.backend.Store(n.led[mac] > 0)
+	}
+}
+
+// addService adds a service's VIPs. last is the network in the table before, or nil.
 func (n *network) addService(s *datapath.Service, last *network) {
 	ports := portsOf(s)
 	var before *shares
@@ -108,9 +162,6 @@ func (n *network) addService(s *datapath.Service, last *network) {
 				continue
 			}
 			v.backends[b.id] = b
-			if e := n.ends[b.mac]; e != nil {
-				e.backend = true
-			}
 			if b.takes {
 				v.takers = append(v.takers, b)
 				share.of = append(share.of, balance.Backend{Name: b.id, Weight: s.Backends[i].Weight})
@@ -118,8 +169,8 @@ func (n *network) addService(s *datapath.Service, last *network) {
 		}
 		v.shares = share.reuse(before, last.sharesAt(addr))
 		before = v.shares
-		if n.vips == nil {
-			n.vips = map[[16]byte]*vip{}
+		if n.vips[addr.As16()] != nil {
+			n.clash = true
 		}
 		n.vips[addr.As16()] = v
 	}
@@ -155,6 +206,10 @@ func portsOf(s *datapath.Service) map[servicePort]uint16 {
 		ports[servicePort{p.Protocol, p.Port}] = p.Target
 	}
 	return ports
+}
+
+func hasFamily(b *datapath.Backend, v6 bool) bool {
+	return slices.ContainsFunc(b.Addrs, func(a netip.Addr) bool { return a.Is6() == v6 })
 }
 
 // newBackend is nil for one that has no address of the family.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/answer"
@@ -12,8 +13,9 @@ import (
 )
 
 // Table is what a State says, made for looking up. It never changes: a new one
-// takes its place whole.
+// takes its place whole, and shares with it what is the same in both.
 type Table struct {
+	state    datapath.State
 	networks map[encap.VNI]*network
 	ports    map[*Port]local
 }
@@ -35,8 +37,16 @@ type network struct {
 	vxlan  [encap.HeaderLen]byte
 	ends   map[encap.MAC]*endpoint
 	owners map[netip.Addr]*endpoint
-	// vips are the services' addresses, IPv4 as ::ffff:a.b.c.d.
-	vips map[[16]byte]*vip
+	here   []*endpoint // those on this host
+	// vips are the services' addresses, IPv4 as ::ffff:a.b.c.d. clash: two
+	// services want one.
+	vips  map[[16]byte]*vip
+	clash bool
+	// led counts the backends that have a MAC. It is that of the newest table
+	// alone, and nobody's who forwards.
+	led map[encap.MAC]int
+	// unmarked: endpoints do not know yet that services lead to them.
+	unmarked bool
 	// members are the hosts that have the network, by their VTEP.
 	members map[netip.Addr]*Peer
 	// ports and hosts get a copy of each frame to a group; so many did not
@@ -52,8 +62,9 @@ type endpoint struct {
 	addrs []netip.Addr
 	port  *Port
 	peer  *Peer
-	// backend: a service leads to it.
-	backend bool
+	// backend: a service leads to it. Who looks into the table before the newest
+	// hears of it a moment early.
+	backend atomic.Bool
 }
 
 // MAC implements answer.Sender.
@@ -95,28 +106,37 @@ type Objects struct {
 	// Peer returns the host at a VTEP.
 	Peer func(vtep netip.Addr) (*Peer, error)
 	// Last is the table that the new one takes the place of, or nil. What has not
-	// changed of the services' tables is not made again.
+	// changed is not made again: with Anew, of the services' tables only.
 	Last *Table
+	Anew bool
 }
 
 // Build makes a Table. An object that is not there is left out and reported; the
-// others are not affected.
+// others are not affected. After an error the next has to be made Anew.
 func Build(s datapath.State, o Objects) (*Table, error) {
-	t := &Table{networks: make(map[encap.VNI]*network, len(s.Networks)), ports: map[*Port]local{}}
+	t := &Table{state: s, networks: make(map[encap.VNI]*network, len(s.Networks)), ports: map[*Port]local{}}
+	last := o.Last
+	if last == nil {
+		last = new(Table)
+	}
+	changes := map[encap.VNI]datapath.NetworkChange{}
+	for _, c := range s.Since(last.state) {
+		if c.Now != nil {
+			changes[c.Now.VNI] = c
+		}
+	}
 	var errs []error
 	for i := range s.Networks {
-		errs = append(errs, t.add(&s.Networks[i], o)...)
+		now := &s.Networks[i]
+		errs = append(errs, t.add(now, changes[now.VNI], last.networks[now.VNI], o)...)
 	}
 	return t, errors.Join(errs...)
 }
 
-func (t *Table) add(s *datapath.Network, o Objects) (errs []error) {
-	n := &network{
-		vni: s.VNI, mtu: s.MTU, multicast: s.Multicast,
-		ends:    make(map[encap.MAC]*endpoint, len(s.Ports)+len(s.Remotes)),
-		owners:  make(map[netip.Addr]*endpoint, len(s.Ports)+len(s.Remotes)),
-		members: map[netip.Addr]*Peer{},
-	}
+// add makes a network of what has changed in it since the last, nil if that had
+// none.
+func (t *Table) add(s *datapath.Network, c datapath.NetworkChange, last *network, o Objects) (errs []error) {
+	n := &network{vni: s.VNI, mtu: s.MTU, multicast: s.Multicast}
 	encap.Header{VNI: s.VNI}.Put(n.vxlan[:])
 	for _, g := range s.Gateways {
 		if g.Is4() && !n.gateway4.IsValid() {
@@ -127,8 +147,32 @@ func (t *Table) add(s *datapath.Network, o Objects) (errs []error) {
 		}
 	}
 	t.networks[s.VNI] = n
-	remotes := make([]endpoint, 0, len(s.Remotes)) // one piece of memory for all
-	for _, r := range s.Remotes {
+	anew := o.Anew || last == nil || last.clash
+	if !anew && c.Ports.Empty() && c.Remotes.Empty() && last.multicast == n.multicast {
+		n.ends, n.owners, n.here, n.members = last.ends, last.owners, last.here, last.members
+		n.ports, n.hosts, n.leftPorts, n.leftHosts = last.ports, last.hosts, last.leftPorts, last.leftHosts
+	} else {
+		errs = n.addEndpoints(s, o)
+	}
+	for _, e := range n.here {
+		t.ports[e.port] = local{n, e}
+	}
+	n.addServices(s, c.Services, last, anew)
+	if n.clash && !anew { // who has what depends on those that have not changed
+		o.Anew = true
+		return t.add(s, c, last, o)
+	}
+	return errs
+}
+
+// addEndpoints adds all that are on this host and on others.
+func (n *network) addEndpoints(s *datapath.Network, o Objects) (errs []error) {
+	n.ends = make(map[encap.MAC]*endpoint, len(s.Ports)+len(s.Remotes))
+	n.owners = make(map[netip.Addr]*endpoint, len(s.Ports)+len(s.Remotes))
+	n.members = map[netip.Addr]*Peer{}
+	n.unmarked = true
+	remotes := make([]endpoint, len(s.Remotes)) // one piece of memory for all
+	for i, r := range s.Remotes {
 		peer := n.members[r.VTEP]
 		if peer == nil {
 			var err error
@@ -139,8 +183,9 @@ func (t *Table) add(s *datapath.Network, o Objects) (errs []error) {
 			n.members[r.VTEP] = peer
 			n.hosts = append(n.hosts, peer)
 		}
-		remotes = append(remotes, endpoint{mac: r.MAC, addrs: r.Addrs, peer: peer})
-		n.addEndpoint(&remotes[len(remotes)-1])
+		e := &remotes[i]
+		e.mac, e.addrs, e.peer = r.MAC, r.Addrs, peer
+		n.addEndpoint(e)
 	}
 	// After the remotes: an endpoint that has moved here is here.
 	for _, p := range s.Ports {
@@ -150,20 +195,24 @@ func (t *Table) add(s *datapath.Network, o Objects) (errs []error) {
 		}
 		e := &endpoint{mac: p.MAC, addrs: p.Addrs, port: port}
 		n.addEndpoint(e)
+		n.here = append(n.here, e)
 		n.ports = append(n.ports, port)
-		t.ports[port] = local{n, e}
-	}
-	var last *network
-	if o.Last != nil {
-		last = o.Last.networks[s.VNI]
-	}
-	for i := range s.Services {
-		n.addService(&s.Services[i], last)
 	}
 	if err := n.limitCopies(); err != nil {
 		errs = append(errs, &datapath.ObjectError{Object: "multicast of VNI " + s.VNI.String(), Err: err})
 	}
 	return errs
+}
+
+// Peers returns all whose endpoints it knows.
+func (t *Table) Peers() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for _, n := range t.networks {
+		for vtep := range n.members {
+			out[vtep] = true
+		}
+	}
+	return out
 }
 
 func (n *network) addEndpoint(e *endpoint) {

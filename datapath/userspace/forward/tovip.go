@@ -41,7 +41,7 @@ func (o *Out) service(f offload.Frame, least int) datapath.DropReason {
 		return o.refuse(f, &s, datapath.DropServicePort, answer.ProtocolUnreachable)
 	}
 	p := o.flowPacket(f.Data, &s)
-	if o.local.end.backend && o.answersItself(f, &s, &ends, &p) {
+	if o.local.end.backend.Load() && o.answersItself(f, &s, &ends, &p) {
 		return o.deliver(o.from, f)
 	}
 	target, offered := v.target(s.Proto, ends.DstPort)
@@ -190,7 +190,7 @@ func (o *Out) icmpToVIP(f offload.Frame, v *vip, s *nat.Segment, least int) data
 		return o.toBackend(f, to, h.Self)
 	}
 	key = keyOf(vni, q.Proto, &q.Ends, true)
-	if h, ok := o.flows.QuotedBack(&key, true, o.time()); ok && o.local.end.backend {
+	if h, ok := o.flows.QuotedBack(&key, true, o.time()); ok && o.local.end.backend.Load() {
 		outer, quoted := endsOf(&h.Key, false), endsOf(&h.Key, true)
 		s.SetQuoted(f.Data, &q, &outer, &quoted)
 		o.toItself(f.Data)
