@@ -33,6 +33,17 @@ type served struct {
 	conns map[net.Conn]struct{}
 }
 
+func newServed(s *Server, networkID string, udp *net.UDPConn, tcp net.Listener) *served {
+	n := &served{
+		server: s, udp: udp, tcp: tcp,
+		clients: newClients(networkID, s.newBudget),
+		conns:   make(map[net.Conn]struct{}),
+		log:     s.opts.Logger.With("network", networkID),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n
+}
+
 // stop ends reading and what is being asked outside, and waits for that. What was
 // read and can be answered at once has been.
 func (n *served) stop() error {

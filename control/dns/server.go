@@ -15,7 +15,6 @@
 package dns
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -70,6 +69,9 @@ func (o Options) withDefaults() Options {
 	positive(&o.ClientOutstanding, 256)
 	positive(&o.Connections, 256)
 	positive(&o.ClientConnections, 16)
+	if o.Timeout <= 0 {
+		o.Timeout = 2500 * time.Millisecond
+	}
 	if o.Idle <= 0 {
 		o.Idle = 10 * time.Second
 	}
@@ -122,18 +124,12 @@ func (s *Server) Serve(networkID string, udp net.PacketConn, tcp net.Listener) (
 	if err := prepare(conn); err != nil {
 		return nil, err
 	}
-	n := &served{
-		server: s, udp: conn, tcp: tcp,
-		clients: newClients(networkID, s.newBudget),
-		conns:   make(map[net.Conn]struct{}),
-		log:     s.opts.Logger.With("network", networkID),
-	}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, ErrClosed
 	}
+	n := newServed(s, networkID, conn, tcp)
 	s.served[n] = struct{}{}
 	n.running.Go(n.readPackets)
 	n.running.Go(n.accept)

@@ -22,7 +22,7 @@ func crowd() *world {
 				ID: fmt.Sprintf("%032x", 10_000*i+k), Name: fmt.Sprintf("endpoint-%d", k), Network: id, Node: fmt.Sprint(1 + k%3),
 				MAC:     encap.MAC{2, byte(i), 0, 0, byte(k >> 8), byte(k)},
 				Addrs:   []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(k >> 8), byte(k)}), 16)},
-				Aliases: []string{fmt.Sprintf("alias-%d", k), "worker"}, NetnsInode: uint64(k + 1), Created: w.now(),
+				Aliases: []string{fmt.Sprintf("alias-%d", k), "worker"}, NetnsInode: uint64(10_000*i + k + 1), Created: w.now(),
 			}
 			w.Endpoints[e.ID] = e
 		}

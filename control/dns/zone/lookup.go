@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/ovlnet/ovl/control/reconcile"
 	"github.com/ovlnet/ovl/control/store"
@@ -56,18 +57,24 @@ func (v *View) networksOf(n *network, e *store.Endpoint) []*network {
 	if e.NetnsInode == 0 {
 		return out
 	}
-	var siblings []store.Endpoint
+	type sibling struct {
+		attached time.Time
+		id       string
+		network  *network
+	}
+	var siblings []sibling
 	for id := range v.here.rows(e.NetnsInode) {
 		if id != e.ID {
-			siblings = append(siblings, v.tables.Endpoints[id])
+			o := v.tables.Endpoints[id]
+			siblings = append(siblings, sibling{o.Created, id, v.networks[o.Network]})
 		}
 	}
-	slices.SortFunc(siblings, func(a, b store.Endpoint) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	slices.SortFunc(siblings, func(a, b sibling) int {
+		return cmp.Or(a.attached.Compare(b.attached), cmp.Compare(a.id, b.id))
 	})
 	for _, s := range siblings {
-		if o := v.networks[s.Network]; o != nil && o.row.ID != "" && !slices.Contains(out, o) {
-			out = append(out, o)
+		if s.network.row.ID != "" && !slices.Contains(out, s.network) {
+			out = append(out, s.network)
 		}
 	}
 	return out
