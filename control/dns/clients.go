@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -16,6 +17,18 @@ type budget struct {
 	// connections and outside are how many TCP connections it has, and how many
 	// of its questions the host's resolvers are being asked.
 	connections, outside atomic.Int32
+}
+
+// perQuery is how many addresses a query may be answered with. It counts once more
+// for each as many, for they take that long to find.
+const perQuery = 16
+
+// charge takes from the budget what an answer with that many addresses cost beside
+// its query.
+func (b *budget) charge(now time.Time, addresses int) {
+	if more := min(addresses/perQuery, b.queries.Burst()); more > 0 {
+		b.queries.ReserveN(now, more)
+	}
 }
 
 // client is the endpoint that asked from an address. What it is in a View is not

@@ -60,6 +60,30 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// An answer that takes long counts for more.
+func TestBudgetIsForWork(t *testing.T) {
+	const burst = 2 + backends/perQuery
+	l := newLab(t, Options{Rate: 1, Burst: burst})
+	conn := dial(t, "udp4", clientAddr, l.at("blue", clientAddr))
+	begin := time.Now()
+	q, _ := new(dns.Msg).SetQuestion("many.", dns.TypeA).Pack()
+	const n = 50
+	for range n {
+		send(t, conn, q)
+	}
+	for {
+		s := l.Stats()
+		if s.Results[Limited].Queries+s.Results[Answered].Queries == n {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	took := uint64(time.Since(begin)/time.Second) + 1
+	if got := l.Stats().Results[Answered].Queries; got == 0 || got > 2+took/(burst-1) {
+		t.Errorf("of %d queries for %d addresses %d were answered within %d s", n, backends, got, took)
+	}
+}
+
 // Over TCP a client that asks too fast waits.
 func TestBudgetOverTCP(t *testing.T) {
 	l := newLab(t, Options{Rate: 50, Burst: 1})

@@ -98,6 +98,7 @@ func (n *served) message(s *stream, message []byte, addr netip.Addr) bool {
 	v := n.server.opts.Look()
 	who, b, known := n.clients.find(v, addr)
 	answer, result, wait := n.handle(a, v, who, known, message, nil)
+	b.charge(a.arrived, len(a.answer.Addrs)+len(a.answer.Servers))
 	if wait {
 		if n.forward(&s.later, b, *a, func(answer []byte) { _ = s.write(answer) }) {
 			return true

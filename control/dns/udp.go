@@ -83,6 +83,7 @@ func (n *served) packet(a *asking, message []byte, flags int, control []byte, fr
 		return
 	}
 	answer, result, wait := n.handle(a, v, who, known, message, buf)
+	current.charge(a.arrived, len(a.answer.Addrs)+len(a.answer.Servers))
 	if wait {
 		n.packetOutside(a, control, from, current, buf)
 		return
