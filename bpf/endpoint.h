@@ -83,8 +83,17 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 		ip = (void *)(eth + 1);
 		if (w->to.ifindex)
 			return deliver(ctx, &w->to, true);
-	} else if (w->to.ifindex) {
-		return deliver_reply(ctx, w);
+	} else {
+		if ((w->to.flags & OVL_PORT_BACKEND) &&
+		    may_be_syn(ctx, ip->protocol, ETH_HLEN + ip->ihl * 4)) {
+			to_backend(ctx, w->port.vni);
+			eth = frame(ctx, ETH_HLEN + sizeof(*ip));
+			if (!eth)
+				return drop(ctx, OVL_DROP_TRUNCATED);
+			ip = (void *)(eth + 1);
+		}
+		if (w->to.ifindex)
+			return deliver_reply(ctx, w);
 	}
 
 	in.ecn = ip->tos & OVL_ECN_MASK;
@@ -185,8 +194,16 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 		ip6 = (void *)(eth + 1);
 		if (w->to.ifindex)
 			return deliver(ctx, &w->to, true);
-	} else if (w->to.ifindex) {
-		return deliver_reply(ctx, w);
+	} else {
+		if ((w->to.flags & OVL_PORT_BACKEND) && may_be_syn(ctx, u.proto, u.offset)) {
+			to_backend(ctx, w->port.vni);
+			eth = frame(ctx, ETH_HLEN + sizeof(*ip6));
+			if (!eth)
+				return drop(ctx, OVL_DROP_TRUNCATED);
+			ip6 = (void *)(eth + 1);
+		}
+		if (w->to.ifindex)
+			return deliver_reply(ctx, w);
 	}
 
 	in.ecn = traffic_class(ip6) & OVL_ECN_MASK;

@@ -165,7 +165,9 @@ __noinline int refresh(void)
 	return true;
 }
 
-/* closing notes that the flow of k->key ends: it is not for ovl_flows any more. */
+/* closing notes that the flow of k->key ends, by a reset for both directions: it is
+ * not for ovl_flows any more.
+ */
 __noinline int closing(void)
 {
 	struct work *k = work();
@@ -178,6 +180,9 @@ __noinline int closing(void)
 		return 0;
 	f->flags |= OVL_FLOW_CLOSING;
 	turn_round(&k->other, &k->key, f);
+	o = find(&k->other);
+	if (o && (tcp_flags(k) & OVL_TCP_RST))
+		o->flags |= OVL_FLOW_CLOSING;
 	f = bpf_map_lookup_elem(&ovl_flows, &k->key);
 	if (f)
 		move(k, &k->key, f, true, OVL_FLOW_CLOSING | OVL_FLOW_ESTABLISHED);
@@ -195,6 +200,16 @@ static __always_inline bool is_closing(struct work *k, const struct flow_entry *
 	turn_round(&k->other, &k->key, f);
 	o = find(&k->other);
 	return ((f->flags | (o ? o->flags : 0)) & OVL_FLOW_CLOSING);
+}
+
+/* is_over says whether both directions have ended. */
+static __always_inline bool is_over(struct work *k, const struct flow_entry *f)
+{
+	struct flow_entry *o;
+
+	turn_round(&k->other, &k->key, f);
+	o = find(&k->other);
+	return o && (f->flags & o->flags & OVL_FLOW_CLOSING);
 }
 
 /* turn makes a packet of k->key what its flow says. Returns 0 or the reason to
@@ -217,8 +232,9 @@ static __always_inline int turn(struct __sk_buff *ctx, struct work *k, const str
 /* go_on is turn for what the flow itself consists of, and counts it. */
 static __always_inline int go_on(struct __sk_buff *ctx, struct work *k, struct flow_entry *f)
 {
-	const bool ends = tcp_flags(k) & (OVL_TCP_FIN | OVL_TCP_RST) &&
-			  !(f->flags & OVL_FLOW_CLOSING);
+	const __u8 flags = tcp_flags(k);
+	const bool ends = (flags & OVL_TCP_RST) ||
+			  ((flags & OVL_TCP_FIN) && !(f->flags & OVL_FLOW_CLOSING));
 	int reason;
 
 	__sync_fetch_and_add(&f->counted.packets, noted(ctx, OVL_CB_PACKETS));

@@ -20,6 +20,25 @@ static __always_inline __u8 tcp_flags(const struct work *k)
 	return k->key.protocol == IPPROTO_TCP && k->l4 ? k->head[OVL_TCP_FLAGS] : 0;
 }
 
+/* is_syn recognises the first segment of a connection. */
+static __always_inline bool is_syn(const struct work *k)
+{
+	return (tcp_flags(k) & (OVL_TCP_SYN | OVL_TCP_ACK)) == OVL_TCP_SYN;
+}
+
+/* may_be_syn is is_syn before anybody has looked, for a packet whose transport
+ * header is at that offset if it has one.
+ */
+static __always_inline bool may_be_syn(struct __sk_buff *ctx, __u8 protocol, __u32 at)
+{
+	__u8 flags = 0;
+
+	if (protocol != IPPROTO_TCP)
+		return false;
+	bpf_skb_load_bytes(ctx, at + OVL_TCP_FLAGS, &flags, sizeof(flags));
+	return (flags & (OVL_TCP_SYN | OVL_TCP_ACK)) == OVL_TCP_SYN;
+}
+
 /* remember keeps the ports of a first fragment for the later ones. */
 static __always_inline void remember(struct work *k)
 {

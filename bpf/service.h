@@ -158,7 +158,7 @@ static __always_inline struct flow_entry *known_flow(struct work *k)
 		}
 		f = find(&k->key);
 	}
-	if (f && (tcp_flags(k) & (OVL_TCP_SYN | OVL_TCP_ACK)) == OVL_TCP_SYN && is_closing(k, f)) {
+	if (f && is_syn(k) && is_closing(k, f)) {
 		forget(k);
 		return NULL;
 	}
@@ -247,6 +247,28 @@ static __always_inline struct way_out *by_service(struct __sk_buff *ctx, const s
 		return NULL;
 	on = way_out(ctx->ifindex, eth->h_dest);
 	return on && (on->to.ifindex || on->to.peer) ? on : NULL;
+}
+
+/* to_backend is for the first segment of a connection that a client begins with a
+ * backend itself, and not by a VIP: the answers are not those of a flow that is
+ * over.
+ */
+__noinline int to_backend(struct __sk_buff *ctx, __u32 vni)
+{
+	struct work *k = work();
+	struct flow_entry *f;
+
+	if (!k || look(ctx, vni) || !is_syn(k))
+		return 0;
+	copy_ends(&k->from, k->key.src);
+	copy_words(k->key.src, k->from.dst, 4);
+	copy_words(k->key.dst, k->from.src, 4);
+	k->key.sport = k->from.dport;
+	k->key.dport = k->from.sport;
+	f = find(&k->key);
+	if (f && is_over(k, f))
+		forget(k);
+	return 0;
 }
 
 /* from_backend translates what belongs to a flow to a VIP, on its way from a

@@ -257,7 +257,7 @@ struct flow_key {
 #define OVL_FLOW_REVERSE 1 /* from the backend */
 #define OVL_FLOW_OWN 2 /* the client is its own backend */
 #define OVL_FLOW_AFFINE 4 /* ovl_affinity hears of it */
-#define OVL_FLOW_CLOSING 8 /* FIN or reset went this way */
+#define OVL_FLOW_CLOSING 8 /* FIN went this way, or a reset either way */
 #define OVL_FLOW_ESTABLISHED 16 /* both have spoken, a second or longer ago */
 
 struct flow_entry {

@@ -8,6 +8,7 @@ func serviceGroups() []group {
 		{"VIP balance", balanceCases},
 		{"VIP packets", vipPacketCases},
 		{"VIP connection", connectionCases},
+		{"VIP and direct connections", directCases},
 		{"VIP refusals", refusalCases},
 		{"VIP echo", vipEchoCases},
 		{"VIP errors", vipErrorCases},

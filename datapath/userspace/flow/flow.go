@@ -48,9 +48,9 @@ type Packet struct {
 	// Now is when it came: what Memory.Now said.
 	Now time.Duration
 	// SYN is a TCP packet that begins a connection: without ACK. End is one with
-	// FIN or reset.
-	SYN, End       bool
-	Packets, Bytes uint64
+	// FIN or reset, Reset one with reset.
+	SYN, End, Reset bool
+	Packets, Bytes  uint64
 }
 
 // Hit is what is to be known of the flow of a packet.
@@ -130,9 +130,31 @@ type shard struct {
 type entry struct {
 	Flow
 	began      time.Duration
+	ended      side // of those that this process has seen
 	in         *generation
 	prev, next *entry
 }
+
+// side is an end of a flow, or both.
+type side uint8
+
+const (
+	clientSide side = 1 << iota
+	backendSide
+)
+
+// end notes who ends a connection with a packet: a reset ends it for both.
+func (e *entry) end(p *Packet, from side) {
+	switch {
+	case p.Reset:
+		e.ended = clientSide | backendSide
+	case p.End:
+		e.ended |= from
+	}
+}
+
+// over says whether it has ended for both.
+func (e *entry) over() bool { return e.ended == clientSide|backendSide }
 
 func (s *shard) init(young, established int) {
 	s.forward, s.reverse = map[Key]*entry{}, map[Key]*entry{}
@@ -167,6 +189,7 @@ func (m *Memory) Out(k *Key, p *Packet) (Hit, bool) {
 	}
 	e.Sent.Packets += p.Packets
 	e.Sent.Bytes += p.Bytes
+	e.end(p, clientSide)
 	return s.touch(e, p, &e.Reverse), true
 }
 
@@ -185,6 +208,7 @@ func (m *Memory) Back(k *Key, self bool, p *Packet) (Hit, bool) {
 	}
 	e.Received.Packets += p.Packets
 	e.Received.Bytes += p.Bytes
+	e.end(p, backendSide)
 	return s.touch(e, p, &e.Forward), true
 }
 
@@ -258,7 +282,7 @@ func (m *Memory) Add(k *Key, id string, addr [16]byte, port uint16, p *Packet) H
 		f.State = datapath.FlowClosing
 	}
 	f.Sent = datapath.Counter{Packets: p.Packets, Bytes: p.Bytes}
-	s.insert(f, p.Now, &s.young, p.Now)
+	s.insert(f, p.Now, &s.young, p.Now).end(p, clientSide)
 	return Hit{Key: f.Reverse, Backend: id, Self: f.Self}
 }
 
@@ -289,10 +313,11 @@ func (s *shard) freePort(k *Key, now time.Duration) {
 }
 
 // insert makes room for a flow in a generation.
-func (s *shard) insert(f Flow, began time.Duration, g *generation, now time.Duration) {
+func (s *shard) insert(f Flow, began time.Duration, g *generation, now time.Duration) *entry {
 	e := &entry{Flow: f, began: began}
 	s.forward[f.Forward], s.reverse[f.Reverse] = e, e
 	s.put(e, g, now)
+	return e
 }
 
 // Forget is for a flow whose backend is gone.
@@ -301,6 +326,17 @@ func (m *Memory) Forget(k *Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.forward[*k]; e != nil {
+		s.forget(e)
+	}
+}
+
+// Yield forgets the flow that a backend's packets with that key are of, if it is
+// over: they are to be another's.
+func (m *Memory) Yield(k *Key) {
+	s := m.behind(k, false)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.reverse[*k]; e != nil && e.over() {
 		s.forget(e)
 	}
 }

@@ -162,6 +162,62 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// TestYield: a flow gives its backend's key away once it is over: both ends have
+// finished, or one has reset it.
+func TestYield(t *testing.T) {
+	const nobody, client, backend = 0, 1, 2
+	for name, c := range map[string]struct {
+		finishes, resets int
+		over             bool
+	}{
+		"established":           {nobody, nobody, false},
+		"the client finishes":   {client, nobody, false},
+		"the backend finishes":  {backend, nobody, false},
+		"both finish":           {client | backend, nobody, true},
+		"the client resets":     {nobody, client, true},
+		"the backend resets":    {nobody, backend, true},
+		"finished, then reset":  {client, client, true},
+		"answered with a reset": {client, backend, true},
+	} {
+		m, _ := newMemory(0, 0)
+		k := key(tcp, 40000)
+		h := m.add(k)
+		m.back(h)
+		for i, by := range []int{c.finishes, c.resets} {
+			p := m.packet()
+			p.End, p.Reset = true, i == 1
+			if by&client != 0 {
+				m.Out(&k, p)
+			}
+			if by&backend != 0 {
+				m.Back(&h.Key, false, p)
+			}
+		}
+		other := h.Key
+		other.ClientPort += shards
+		m.Yield(&other)
+		if len(m.Flows()) != 1 {
+			t.Errorf("%s: another key's flow is forgotten", name)
+		}
+		m.Yield(&h.Key)
+		if n := len(m.Flows()); (n == 0) != c.over {
+			t.Errorf("%s: %d flows", name, n)
+		}
+		if m.out(k) == c.over || m.back(h) == c.over {
+			t.Errorf("%s: one side is remembered, the other is not", name)
+		}
+	}
+
+	// It may begin with its end.
+	m, _ := newMemory(0, 0)
+	k, p := key(tcp, 40000), m.packet()
+	p.End, p.Reset = true, true
+	h := m.Add(&k, "one", backend1, 8080, p)
+	if m.Yield(&h.Key); len(m.Flows()) != 0 {
+		t.Error("a flow that began with a reset is not over")
+	}
+}
+
 // TestFlood: whoever is established stays, whatever comes new; also one that has
 // been silent since its first second.
 func TestFlood(t *testing.T) {

@@ -44,7 +44,7 @@ func (a *arrival) fromVIP(flows *flow.Memory) {
 		return
 	}
 	key := keyOf(a.network.vni, s.Proto, &ends, false)
-	p := flow.Packet{Now: a.now, End: s.Finishes(a.frame), Packets: a.packets, Bytes: a.bytes}
+	p := flow.Packet{Now: a.now, End: s.Finishes(a.frame), Reset: s.Resets(a.frame), Packets: a.packets, Bytes: a.bytes}
 	h, ok := flows.Back(&key, false, &p)
 	if !ok {
 		return

@@ -181,6 +181,9 @@ func (o *Out) forward(f offload.Frame, to *endpoint, least int) datapath.DropRea
 	if to == nil || to == o.local.end {
 		return datapath.DropUnknownDestination
 	}
+	if to.backend.Load() {
+		o.toBackendItself(f.Data)
+	}
 	if to.port != nil {
 		if o.local.end.backend.Load() {
 			a := arrival{

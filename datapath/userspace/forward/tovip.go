@@ -161,6 +161,19 @@ func (o *Out) toItself(frame []byte) {
 	copy(frame[srcMACAt:], datapath.ServiceMAC[:])
 }
 
+// toBackendItself is for what a client sends to a backend, and not to a VIP. The
+// answers to the first segment of a connection are not those of a flow that is
+// over.
+func (o *Out) toBackendItself(frame []byte) {
+	var s nat.Segment
+	if nat.Parse(frame, &s) != 0 || !s.Begins(frame) {
+		return
+	}
+	ends := s.Ends(frame)
+	key := keyOf(o.local.network.vni, s.Proto, &ends, true)
+	o.flows.Yield(&key)
+}
+
 // icmpToVIP answers echo requests and passes on errors about what a VIP has sent.
 func (o *Out) icmpToVIP(f offload.Frame, v *vip, s *nat.Segment, least int) datapath.DropReason {
 	if s.IsEcho(f.Data) {
@@ -223,7 +236,8 @@ func (o *Out) refuse(f offload.Frame, s *nat.Segment, reason datapath.DropReason
 // flowPacket is what the frame at hand tells about its flow.
 func (o *Out) flowPacket(frame []byte, s *nat.Segment) flow.Packet {
 	return flow.Packet{
-		Now: o.time(), SYN: s.Begins(frame), End: s.Finishes(frame), Packets: o.packets, Bytes: o.bytes,
+		Now: o.time(), SYN: s.Begins(frame), End: s.Finishes(frame), Reset: s.Resets(frame),
+		Packets: o.packets, Bytes: o.bytes,
 	}
 }
 
