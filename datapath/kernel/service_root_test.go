@@ -99,7 +99,10 @@ func tcpEcho(t *testing.T, ns *linktest.Namespace, port int) {
 			mu.Lock()
 			open = append(open, c)
 			mu.Unlock()
-			wg.Go(func() { _, _ = io.Copy(c, c) })
+			wg.Go(func() {
+				_, _ = io.Copy(c, struct{ io.Reader }{c}) // by no pipe, which would be kept
+				_ = c.Close()
+			})
 		}
 	})
 	t.Cleanup(func() {
