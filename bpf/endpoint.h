@@ -44,6 +44,16 @@ static __always_inline struct way_out *follow(struct __sk_buff *ctx, struct way_
 	return way_out(ctx->ifindex, n->mac);
 }
 
+/* to_group floods what an endpoint sends to a group; what the gateway does, nobody
+ * needs.
+ */
+static __always_inline int to_group(struct __sk_buff *ctx, const struct way_out *w)
+{
+	if (w->port.flags & OVL_PORT_GATEWAY)
+		return drop(ctx, OVL_DROP_MULTICAST);
+	return flood(ctx, w->port.vni, w->ifindex);
+}
+
 /* deliver_reply delivers what may come from a backend, and belong to a flow. */
 static __always_inline int deliver_reply(struct __sk_buff *ctx, const struct way_out *w)
 {
@@ -68,7 +78,7 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 	if (reason)
 		return drop(ctx, reason);
 	if (is_group(eth->h_dest))
-		return flood(ctx, w->port.vni, ctx->ifindex);
+		return to_group(ctx, w);
 	if (!known(&w->to))
 		w = follow(ctx, w, eth, neigh4(w->port.vni, ip->daddr));
 	if (!w || !known(&w->to) || w->to.ifindex == ctx->ifindex)
@@ -178,7 +188,7 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 		/* Nobody needs an advertisement that nobody asked for. */
 		if (u.proto == IPPROTO_ICMPV6 && u.type == OVL_ND_NA)
 			return drop(ctx, OVL_DROP_MULTICAST);
-		return flood(ctx, w->port.vni, ctx->ifindex);
+		return to_group(ctx, w);
 	}
 	if (!known(&w->to))
 		w = follow(ctx, w, eth, neigh6(w->port.vni, (const __u8 *)&ip6->daddr));
@@ -239,7 +249,7 @@ static __always_inline int from_port(struct __sk_buff *ctx, struct way_out *w,
 		return endpoint_ip6(ctx, cfg, w, &s);
 	}
 	if (is_group(w->dst))
-		return flood(ctx, w->port.vni, w->ifindex);
+		return to_group(ctx, w);
 	return forward_slow(ctx, cfg, w);
 }
 

@@ -26,6 +26,7 @@ struct counter {
 #define OVL_PORT_TAP 1 /* no peer device behind it */
 #define OVL_PORT_BACKEND 2 /* of some service */
 #define OVL_TO_SERVICE 4 /* no endpoint: OVL_SERVICE_MAC, the way to VIPs */
+#define OVL_PORT_GATEWAY 8 /* of its host alone */
 
 /* ovl_ports, by ifindex: an endpoint on this host. */
 struct port {

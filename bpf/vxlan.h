@@ -31,7 +31,6 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 {
 	__u8 *dst = t->mac;
 	struct ethhdr *eth;
-	struct fdb_entry *to;
 	bool neighbour = false;
 	__be16 proto;
 
@@ -106,8 +105,7 @@ static __always_inline struct fdb_entry *vxlan_target(struct __sk_buff *ctx, con
 		return NULL;
 	}
 	*reason = OVL_DROP_NOT_LOCAL;
-	to = fdb(s->vni, dst);
-	return to && to->ifindex ? to : NULL;
+	return local_endpoint(s->vni, dst);
 }
 
 /* answer_duplicate tells a plain vxlan device that an address is taken. The

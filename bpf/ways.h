@@ -46,7 +46,8 @@ static __always_inline struct way_out *way_out(__u32 ifindex, const __u8 *dst)
 	w->ifindex = ifindex;
 	copy_mac(w->dst, dst);
 	copy_words(&w->port, port, sizeof(*port) / 4);
-	if (to)
+	/* To the gateway, other hosts do not exist. */
+	if (to && !(to->peer && (port->flags & OVL_PORT_GATEWAY)))
 		copy_fdb(&w->to, to);
 	else
 		w->to = (struct fdb_entry){};
@@ -79,6 +80,16 @@ static __always_inline int remote_sender(__u32 vni, const __u8 *mac, const __u8 
 	return OVL_DROP_INNER_SOURCE;
 }
 
+/* local_endpoint is the endpoint of this host that a frame out of the tunnel is
+ * for. The gateway is not one: each host has its own.
+ */
+static __always_inline struct fdb_entry *local_endpoint(__u32 vni, const __u8 *mac)
+{
+	struct fdb_entry *to = fdb(vni, mac);
+
+	return to && to->ifindex && !(to->flags & OVL_PORT_GATEWAY) ? to : NULL;
+}
+
 /* way_in returns what is known of a frame out of the tunnel: who sent it and who
  * gets it; or the reason to drop.
  */
@@ -99,7 +110,7 @@ static __always_inline int way_in(__u32 vni, const struct ethhdr *eth, const __u
 	reason = remote_sender(vni, eth->h_source, vtep, &from);
 	if (reason)
 		return reason;
-	to = fdb(vni, eth->h_dest);
+	to = local_endpoint(vni, eth->h_dest);
 	w->epoch = now;
 	w->vni = vni;
 	copy_mac(w->src, eth->h_source);

@@ -137,6 +137,7 @@ func groups() []group {
 		{"tunnel", tunnelCases},
 		{"truncated", truncatedCases},
 		{"isolation", isolationCases},
+		{"gateway", gatewayPortCases},
 		{"untouched", untouchedCases},
 		{"ecn", ecnCases},
 		{"fragments", fragmentCases},

@@ -159,7 +159,7 @@ func (s *Site) port(e Endpoint) Place {
 	switch e {
 	case s.A:
 		return RedA
-	case s.B:
+	case s.B, s.gateway():
 		return RedB
 	case s.TAP:
 		return RedTAP

@@ -321,11 +321,18 @@ const sentinelType = 0x88b6
 // sendSentinels sends one from the underlay to every port there is in the State,
 // and one the other way: by the longest way there is, which is that of frames
 // that are not IP. What came in at the same place has been looked at before.
+// A gateway exchanges them with the other ports.
 func (l *lab) sendSentinels() (sentinels, error) {
 	out := sentinels{}
 	l.speakers = l.speakers[:0]
 	for _, n := range l.applied.Networks {
 		for _, p := range n.Ports {
+			if p.Gateway {
+				if err := l.sendGatewaySentinels(out, n, p); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			if len(n.Remotes) == 0 {
 				continue
 			}
@@ -346,6 +353,26 @@ func (l *lab) sendSentinels() (sentinels, error) {
 		}
 	}
 	return out, nil
+}
+
+// sendGatewaySentinels sends one from every other port to a network's gateway, and
+// one the other way.
+func (l *lab) sendGatewaySentinels(out sentinels, n datapath.Network, gateway datapath.Port) error {
+	for _, p := range n.Ports {
+		if p.Gateway {
+			continue
+		}
+		for _, way := range [][2]datapath.Port{{p, gateway}, {gateway, p}} {
+			frame := l.nextSentinel(Party{MAC: way[0].MAC}, Party{MAC: way[1].MAC})
+			from, to := Place(way[0].Device), Place(way[1].Device)
+			out[to] = append(out[to], frame)
+			l.speakers = append(l.speakers, from)
+			if err := l.by[from].send(frame); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (l *lab) nextSentinel(from, to Party) []byte {

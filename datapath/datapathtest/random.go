@@ -45,6 +45,13 @@ func RunRandom(t *testing.T, open Opener, frames uint64, seed uint64) {
 					t.Logf("%d frames of seed %d", frames/10, seed)
 					l.random(t, newRandomFrames(l.site, seed), from, frames/10)
 				})
+				t.Run("with gateways from "+string(from), func(t *testing.T) {
+					l.apply(t, func(st *datapath.State) { redMulticast(st); l.site.withGateways(st) })
+					t.Logf("%d frames of seed %d", frames/10, seed)
+					r := newRandomFrames(l.site, seed)
+					r.addGateways()
+					l.random(t, r, from, frames/10)
+				})
 				t.Run("with services from "+string(from), func(t *testing.T) {
 					l.apply(t, func(st *datapath.State) { Network(st, Red).Services = services })
 					t.Logf("%d frames of seed %d", frames/4, seed)

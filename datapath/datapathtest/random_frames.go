@@ -63,6 +63,26 @@ func newRandomFrames(s *Site, seed uint64) *randomFrames {
 	return r
 }
 
+// addGateways adds frames from gateways, and to them.
+func (r *randomFrames) addGateways() {
+	s := r.site
+	gw := s.gateway()
+	for _, at := range []Place{RedB, BlueB} {
+		for _, to := range append(s.endpoints(), gw, everybody) {
+			for _, frame := range talk(gw, to) {
+				r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{at, frame})
+			}
+		}
+	}
+	for _, frame := range talk(s.A, gw) {
+		r.bases[fromEndpoints] = append(r.bases[fromEndpoints], Frame{RedA, frame}, Frame{BlueA, frame})
+	}
+	for _, frame := range slices.Concat(talk(s.C, gw), talk(gw, s.A), talk(gw, gw)) {
+		r.bases[fromUnderlay] = append(r.bases[fromUnderlay], s.From(s.Host2, Red, frame), s.From(s.Host2, Blue, frame))
+	}
+	r.words = append(r.words, gw.MAC[:], gw.OnLinkLocal().Addr.AsSlice())
+}
+
 // everybody is who frames to all are for.
 var everybody = Endpoint{MAC: broadcast, V4: netip.AddrFrom4([4]byte{10, 0, 0, 255}), V6: netip.IPv6LinkLocalAllNodes()}
 

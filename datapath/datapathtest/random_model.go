@@ -43,9 +43,10 @@ type localPort struct {
 
 // owner is an endpoint as its network knows it. It is here if it has no VTEP.
 type owner struct {
-	addrs []netip.Addr
-	vtep  netip.Addr
-	at    Place
+	addrs   []netip.Addr
+	vtep    netip.Addr
+	at      Place
+	gateway bool
 }
 
 type list struct {
@@ -67,7 +68,7 @@ func newModel(s *Site, state datapath.State) *model {
 		m.owners[n.VNI] = map[encap.MAC]owner{}
 		for _, p := range n.Ports {
 			m.ports[Place(p.Device)] = localPort{n.VNI, p.MAC}
-			m.owners[n.VNI][p.MAC] = owner{addrs: p.Addrs, at: Place(p.Device)}
+			m.owners[n.VNI][p.MAC] = owner{addrs: p.Addrs, at: Place(p.Device), gateway: p.Gateway}
 		}
 		for _, r := range n.Remotes {
 			m.owners[n.VNI][r.MAC] = owner{addrs: r.Addrs, vtep: r.VTEP}
@@ -81,7 +82,7 @@ func newModel(s *Site, state datapath.State) *model {
 			m.owners[n.VNI][datapath.ServiceMAC] = owner{addrs: vips, at: "VIPs"}
 		}
 		if n.Multicast {
-			m.lists[n.VNI] = list{len(n.Ports), map[netip.Addr]bool{}}
+			m.lists[n.VNI] = list{len(n.Ports), map[netip.Addr]bool{}} // a gateway may count: it bounds
 			for _, r := range n.Remotes {
 				m.lists[n.VNI].hosts[r.VTEP] = true
 			}
@@ -308,8 +309,15 @@ func (m *model) received(vni encap.VNI, mac encap.MAC, f Frame) error {
 	if f.At != Underlay && m.answers(vni, mac, f.Bytes) {
 		return nil
 	}
+	if from.gateway && f.At == Underlay || m.owners[vni][mac].gateway && from.vtep.IsValid() {
+		return errors.New("a gateway is of its host alone")
+	}
+	if toGroup(f.Bytes) && (from.gateway || m.owners[vni][mac].gateway) {
+		return errors.New("a gateway has nothing to do with groups")
+	}
 	for _, s := range m.said[lasting(f.Bytes)] {
-		stale := m.owners[vni][encap.MAC(s.frame[0:6])].addrs == nil
+		of := m.owners[vni][encap.MAC(s.frame[0:6])]
+		stale := of.addrs == nil || from.gateway && of.vtep.IsValid() // which a gateway does not know
 		if s.vni == vni && s.host == from.vtep && (from.vtep.IsValid() || s.from == from.at) &&
 			(stale || encap.MAC(s.frame[0:6]) == dst) {
 			return nil

@@ -134,7 +134,7 @@ func (d *Datapath) reserveHeadroom(s datapath.State, looked map[uint32]bool) {
 	var devices []string
 	for _, n := range s.Networks {
 		for _, p := range n.Ports {
-			if p.Kind == datapath.Veth && looked[d.tables.indexes[p.Device]] {
+			if p.Kind == datapath.Veth && !p.Gateway && looked[d.tables.indexes[p.Device]] { // a gateway sends nothing to the tunnel
 				devices = append(devices, p.Device)
 			}
 		}

@@ -61,10 +61,13 @@ func (t *tables) setFlood(vni encap.VNI, places floodTable) {
 	}
 }
 
-// targets returns what the tables have of a network's ports, in the order of
-// the State, and of the VTEPs of its remotes, by ascending address.
+// targets returns what the tables have of a network's ports but the gateway, in
+// the order of the State, and of the VTEPs of its remotes, by ascending address.
 func (t *tables) targets(network *datapath.Network) (ports, hosts []bpf.OvlFloodEntry) {
 	for _, p := range network.Ports {
+		if p.Gateway {
+			continue
+		}
 		// That of a port which failed leads to no port, if anywhere.
 		to := t.fdb.now[fdbKey(network.VNI, p.MAC)]
 		if _, ok := t.ports.now[to.Ifindex]; ok {

@@ -15,6 +15,7 @@ const (
 	fdbTAP           = 1 // OVL_PORT_TAP
 	fdbBackend       = 2 // OVL_PORT_BACKEND
 	fdbToService     = 4 // OVL_TO_SERVICE
+	fdbGateway       = 8 // OVL_PORT_GATEWAY
 	networkMulticast = 1 // OVL_NETWORK_MULTICAST
 )
 
@@ -202,6 +203,10 @@ func (t *tables) addPort(network *datapath.Network, p *datapath.Port, n numbers)
 	entry := bpf.OvlFdbEntry{Addr4: addr4, Addr6: addr6, Ifindex: index, Slot: slot, Flags: flags}
 	if p.Kind == datapath.TAP {
 		entry.Flags |= fdbTAP
+	}
+	if p.Gateway {
+		port.Flags |= fdbGateway
+		entry.Flags |= fdbGateway
 	}
 	t.ports.add(index, port)
 	t.fdb.add(k, entry)

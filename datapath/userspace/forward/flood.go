@@ -13,7 +13,7 @@ import (
 // to hear.
 func (o *Out) flood(f offload.Frame) datapath.DropReason {
 	n := o.local.network
-	if !n.multicast {
+	if !n.multicast || o.local.end.gateway { // what that says to all, nobody needs
 		return datapath.DropMulticast
 	}
 	left := n.leftPorts + n.leftHosts

@@ -213,7 +213,7 @@ func (in *In) target(n *network, s *endpoint, frame []byte) (*endpoint, datapath
 				return nil, datapath.DropUnknownNeighbour
 			}
 			group = false
-			if addr6(in.head.SrcAddr).IsUnspecified() && dst.port != nil {
+			if addr6(in.head.SrcAddr).IsUnspecified() && dst.port != nil && !dst.gateway {
 				return &endpoint{mac: dst.mac}, 0 // for duplicate
 			}
 		}
@@ -225,7 +225,7 @@ func (in *In) target(n *network, s *endpoint, frame []byte) (*endpoint, datapath
 		}
 		return nil, 0
 	}
-	if dst == nil || dst.port == nil {
+	if dst == nil || dst.port == nil || dst.gateway { // each host has its own gateway
 		return nil, datapath.DropNotLocal
 	}
 	return dst, 0

@@ -155,13 +155,14 @@ func (o *Out) ipv6(f offload.Frame) datapath.DropReason {
 // the address to the MAC that has it now. Without that it would be lost until
 // the sender asks again, which may take its stack half a minute.
 func (o *Out) destination(frame []byte, addr netip.Addr) *endpoint {
-	if e := o.local.network.ends[o.head.Dst]; e != nil {
+	if e := o.local.network.ends[o.head.Dst]; e != nil && o.local.end.reaches(e) {
 		return e
 	}
 	e := o.local.network.owners[addr]
-	if e != nil {
-		copy(frame, e.mac[:])
+	if e == nil || !o.local.end.reaches(e) {
+		return nil
 	}
+	copy(frame, e.mac[:])
 	return e
 }
 
@@ -222,7 +223,7 @@ func (o *Out) fits(f offload.Frame, to *Peer, least int) datapath.DropReason {
 func (o *Out) other(f offload.Frame) datapath.DropReason {
 	n := o.local.network
 	to := n.ends[o.head.Dst]
-	if to == nil || to == o.local.end {
+	if to == nil || to == o.local.end || !o.local.end.reaches(to) {
 		return datapath.DropUnknownDestination
 	}
 	if to.port != nil {

@@ -65,10 +65,16 @@ type endpoint struct {
 	// backend: a service leads to it. Who looks into the table before the newest
 	// hears of it a moment early.
 	backend atomic.Bool
+	// gateway: it is of this host alone.
+	gateway bool
 }
 
 // MAC implements answer.Sender.
 func (e *endpoint) MAC() encap.MAC { return e.mac }
+
+// reaches says whether frames of e may go to another endpoint: to the gateway,
+// other hosts do not exist.
+func (e *endpoint) reaches(to *endpoint) bool { return !e.gateway || to.port != nil }
 
 // Owns implements answer.Sender: whether the State gives it an address.
 func (e *endpoint) Owns(a netip.Addr) bool {
@@ -193,10 +199,12 @@ func (n *network) addEndpoints(s *datapath.Network, o Objects) (errs []error) {
 		if port == nil {
 			continue // reported by who could not make it
 		}
-		e := &endpoint{mac: p.MAC, addrs: p.Addrs, port: port}
+		e := &endpoint{mac: p.MAC, addrs: p.Addrs, port: port, gateway: p.Gateway}
 		n.addEndpoint(e)
 		n.here = append(n.here, e)
-		n.ports = append(n.ports, port)
+		if !p.Gateway {
+			n.ports = append(n.ports, port)
+		}
 	}
 	if err := n.limitCopies(); err != nil {
 		errs = append(errs, &datapath.ObjectError{Object: "multicast of VNI " + s.VNI.String(), Err: err})

@@ -117,7 +117,7 @@ func (o *Out) affine(v *vip, k *flow.Key, now time.Duration) *backend {
 // its sender is told quotes it as it was sent.
 func (o *Out) fitting(f offload.Frame, b *backend, least int) (*endpoint, datapath.DropReason) {
 	to := o.local.network.ends[b.mac]
-	if to == nil {
+	if to == nil || !o.local.end.reaches(to) {
 		return nil, datapath.DropUnknownDestination
 	}
 	if to.port != nil {
