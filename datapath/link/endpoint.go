@@ -26,6 +26,8 @@ type EndpointSpec struct {
 	Addrs []netip.Prefix
 	// MTU is both ends', in bytes without the Ethernet header.
 	MTU int
+	// NoLinkLocal: the inner end gets no link-local IPv6 address.
+	NoLinkLocal bool
 	// InnerLater leaves the inner end as the kernel makes it, down and without
 	// addresses, to somebody who may enter the namespace and calls
 	// ConfigureInner there. Nothing of the rest needs to enter it.
@@ -98,7 +100,7 @@ func (s *EndpointSpec) validate() error {
 }
 
 func (s *EndpointSpec) inner() InnerSpec {
-	return InnerSpec{Namespace: s.Namespace, IfName: s.IfName, MAC: s.MAC, Addrs: s.Addrs}
+	return InnerSpec{Namespace: s.Namespace, IfName: s.IfName, MAC: s.MAC, Addrs: s.Addrs, NoLinkLocal: s.NoLinkLocal}
 }
 
 // What a veth takes: ETH_MIN_MTU and ETH_MAX_MTU.

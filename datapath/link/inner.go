@@ -25,6 +25,9 @@ type InnerSpec struct {
 	MAC encap.MAC
 	// Addrs are to be added, each with its subnet's prefix length.
 	Addrs []netip.Prefix
+	// NoLinkLocal: it gets no link-local IPv6 address, the one that follows from
+	// its MAC otherwise.
+	NoLinkLocal bool
 }
 
 // ConfigureInner does what CreateEndpoint with InnerLater has left: when it
@@ -77,7 +80,11 @@ func (s *InnerSpec) configureInside() error {
 		return fmt.Errorf("%w: the %s of network namespace %s has MAC %s, the endpoint's %s", ErrNoDevice, s.IfName, s.Namespace.path, has, s.MAC)
 	}
 	s.tuneIPv6()
-	if err := generateFromMAC(d); err != nil {
+	generate := generateFromMAC
+	if s.NoLinkLocal {
+		generate = quiet
+	}
+	if err := generate(d); err != nil {
 		return fmt.Errorf("link-local address: %w", err)
 	}
 	for _, p := range s.Addrs {

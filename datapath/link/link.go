@@ -7,7 +7,8 @@
 // device and the address that tunnels start from; MountBPFFS and EnsureVXLAN
 // prepare the host; OverlappingRoute or RoutedWithin is asked before a subnet is used;
 // OpenNamed or OpenPID, and CreateEndpoint, put an endpoint's interface into
-// its namespace, or CheckTAP takes one that is there; WatchRemovals tells when
+// its namespace, or CheckTAP takes one that is there; EnsureGateway makes a
+// namespace of our own with such an interface; WatchRemovals tells when
 // an interface is gone; List finds, and Remove takes away, what a lost agent
 // left.
 //
