@@ -60,8 +60,11 @@ func CheckEndpoint(e *store.Endpoint) error {
 	if !e.MAC.IsUnicast() {
 		return fmt.Errorf("%v is not the MAC of one interface", e.MAC)
 	}
-	if e.MAC == datapath.ServiceMAC {
+	switch e.MAC {
+	case datapath.ServiceMAC:
 		return fmt.Errorf("MAC %v is that of every VIP", e.MAC)
+	case datapath.GatewayMAC:
+		return fmt.Errorf("MAC %v is that of every gateway", e.MAC)
 	}
 	return nil
 }

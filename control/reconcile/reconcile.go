@@ -31,6 +31,9 @@ type Options struct {
 	// Changes has a value whenever Tables may return something newer.
 	Changes <-chan struct{}
 	Local   Local
+	// Gateways returns those that this host has now, the same pointer while they
+	// are the same; nil is none. It is called from the same goroutine.
+	Gateways func() *Gateways
 	// Repair is how long a State that was applied is trusted before it is
 	// applied again to repair drift; 5 s by default.
 	Repair time.Duration
@@ -48,12 +51,13 @@ type Reconciler struct {
 	// again has a value after Again.
 	again chan struct{}
 
-	// What the last pass built, and of which tables: a repair applies it
+	// What the last pass built, and of which tables and gateways: a repair applies it
 	// again. Only pass looks at them.
-	builder Builder
-	tables  *Tables
-	state   datapath.State
-	alarms  []Alarm
+	builder  Builder
+	tables   *Tables
+	gateways *Gateways
+	state    datapath.State
+	alarms   []Alarm
 
 	mu     sync.Mutex
 	status Status
@@ -105,6 +109,9 @@ func New(opts Options) *Reconciler {
 	if opts.RetryMax <= 0 {
 		opts.RetryMax = 5 * time.Second
 	}
+	if opts.Gateways == nil {
+		opts.Gateways = func() *Gateways { return nil }
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
@@ -146,9 +153,10 @@ func (r *Reconciler) Again() {
 
 // pass applies the newest State and reports whether all of it was.
 func (r *Reconciler) pass(ctx context.Context) bool {
-	if t := r.opts.Tables(); t != r.tables {
-		r.tables = t
+	if t, g := r.opts.Tables(), r.opts.Gateways(); t != r.tables || g != r.gateways {
+		r.tables, r.gateways = t, g
 		r.state, r.alarms = r.builder.Build(t, r.opts.Local)
+		r.state = g.In(r.state)
 	}
 	objects, err := split(r.opts.Datapath.Apply(ctx, r.state))
 	if ctx.Err() != nil {

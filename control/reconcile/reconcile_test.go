@@ -25,7 +25,9 @@ type rig struct {
 	fake    *datapathtest.Fake
 	tables  atomic.Pointer[Tables]
 	changes chan struct{}
-	stop    func()
+	// gateways are those of the host, none at first.
+	gateways atomic.Pointer[Gateways]
+	stop     func()
 }
 
 // newRig starts one with endpoint "a" on this host. Call it in a bubble, and
@@ -42,6 +44,7 @@ func newRig(wrap func(datapath.Datapath) datapath.Datapath) *rig {
 		Tables:   func() *Tables { return r.tables.Load() },
 		Changes:  r.changes,
 		Local:    Local{Node: "1", VTEP: netip.MustParseAddr("192.0.2.1"), Port: 4789},
+		Gateways: r.gateways.Load,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

@@ -186,6 +186,16 @@ alarm service twice of network blue: is left out: its ports are not in order: 80
 alarm endpoint d of network blue: is left out: MAC 0a:6f:76:6c:00:01 is that of every VIP
 `,
 		},
+		{
+			name: "an endpoint with the MAC of gateways",
+			rows: func(w *world) {
+				w.endpoint("d", "blue", "2", datapath.GatewayMAC.String(), "10.0.0.5/24")
+				w.service("web", "blue", []string{"10.0.0.10"}, "d")
+			},
+			want: `  service web [10.0.0.10] ports [] affinity 0s table 1021
+alarm endpoint d of network blue: is left out: MAC 0a:6f:76:6c:00:02 is that of every gateway
+`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := serviceWorld()
