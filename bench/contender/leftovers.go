@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ovlnet/ovl/datapath/link"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -26,6 +27,21 @@ func instanceName(pid, number int) string { return fmt.Sprintf("%s%d-%d", instan
 func instanceFolders(instance string) []string {
 	return []string{"/run/ovl-" + instance, "/var/lib/ovl-" + instance, "/sys/fs/bpf/ovl-" + instance}
 }
+
+// instanceNamespaces are the names of network namespaces that an agent of that name
+// may leave, for its networks' gateways. The name may be a pattern.
+func instanceNamespaces(instance string) []string {
+	found, _ := filepath.Glob(filepath.Join(link.NamedDir, gatewayPrefix+"*-"+instance)) // the pattern is well-formed
+	var names []string
+	for _, path := range found {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+// gatewayPrefix begins the names of gateways' namespaces; the VNI and the instance
+// follow.
+const gatewayPrefix = "ovl-"
 
 // logPrefix begins the path of the folder in which a bench keeps the logs of
 // its daemons; its PID follows.
@@ -131,11 +147,14 @@ func removeInstance(ctx context.Context, o Options, instance string) error {
 	for _, dir := range instanceFolders(instance) {
 		errs = append(errs, os.RemoveAll(dir))
 	}
+	for _, name := range instanceNamespaces(instance) {
+		errs = append(errs, link.RemoveNamed(name))
+	}
 	return errors.Join(errs...)
 }
 
-// instances returns the names of all of bench's instances that have a folder,
-// sorted.
+// instances returns the names of all of bench's instances that have a folder or a
+// namespace, sorted.
 func instances() []string {
 	var out []string
 	for _, pattern := range instanceFolders(instancePrefix + "*") {
@@ -145,6 +164,12 @@ func instances() []string {
 			if instancePID(name) > 0 {
 				out = append(out, name)
 			}
+		}
+	}
+	for _, name := range instanceNamespaces(instancePrefix + "*") {
+		_, instance, _ := strings.Cut(strings.TrimPrefix(name, gatewayPrefix), "-")
+		if instancePID(instance) > 0 {
+			out = append(out, instance)
 		}
 	}
 	slices.Sort(out)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/ovlnet/ovl/bench/crowd"
+	"github.com/ovlnet/ovl/datapath/link"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -36,6 +37,25 @@ func TestLeftoversOfAKilledBench(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
+func TestGatewaysOfAKilledBench(t *testing.T) {
+	linktest.NeedRoot(t)
+	instance := instanceName(dead, 1)
+	name := "ovl-4096-" + instance
+	if _, err := link.CreateNamed(name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = link.RemoveNamed(name) })
+	if err := CheckLeftovers(); err == nil || !strings.Contains(err.Error(), instance) {
+		t.Errorf("the leftover is not named: %v", err)
+	}
+	if err := removeInstance(t.Context(), Options{Ovlctl: "/nonexistent"}, instance); err != nil {
+		t.Error(err)
+	}
+	if left := instanceNamespaces(instance); len(left) > 0 {
+		t.Errorf("%q are still there", left)
 	}
 }
 

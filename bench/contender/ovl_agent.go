@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ovlnet/ovl/bench/measure"
+	"github.com/ovlnet/ovl/datapath/link"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -108,6 +109,9 @@ func (a *agent) stop(ctx context.Context) error {
 		a.daemon.wait()
 	}
 	errs := []error{err}
+	for _, name := range instanceNamespaces(a.instance) {
+		errs = append(errs, fmt.Errorf("ovlctl down left network namespace %s", name), link.RemoveNamed(name))
+	}
 	for _, dir := range instanceFolders(a.instance) {
 		if _, err := os.Stat(dir); err == nil {
 			errs = append(errs, fmt.Errorf("ovlctl down left %s", dir), os.RemoveAll(dir))

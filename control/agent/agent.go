@@ -3,7 +3,7 @@
 //
 // What flows through it, in order. At the start (Run, open.go):
 //
-//	validate ─▶ lock ─▶ store ─▶ admission ─▶ own endpoints ─▶ datapath
+//	validate ─▶ lock ─▶ store ─▶ admission ─▶ own endpoints ─▶ gateways ─▶ datapath
 //	         ─▶ cluster ─▶ join ─▶ API socket ─▶ ready
 //
 // Nothing on the system is touched before the lock is held, and nothing is
@@ -13,7 +13,8 @@
 // While it runs, a request (networks.go, attach.go, detach.go) changes a row,
 // the row is on disk, the reconciler brings it into this host's datapath, and
 // the cluster spreads it to the peers. Addresses come from each network's
-// authority (addresses.go). What the agent may not do inside of namespaces, its
+// authority (addresses.go), and each network present here has its gateway
+// (gateways.go). What the agent may not do inside of namespaces, its
 // caller does (finish.go, caller.go). Devices that go away take their
 // endpoints along (watch.go). It ends in one of two ways: stop, after which
 // the host goes on forwarding, or Leave (down.go), after which nothing is left.
@@ -60,6 +61,8 @@ type Hooks struct {
 	// lease may be without an endpoint, and meetTime how long nodes may be
 	// silent after the start: shorter in tests.
 	interval, leaseGrace, meetTime time.Duration
+	// nameServer answers names.
+	nameServer nameServer
 	// finishTime is api.FinishTime by default.
 	finishTime time.Duration
 }
@@ -105,6 +108,10 @@ type Agent struct {
 	unfinished unfinished
 	// resolvers are asked for names of the outside.
 	resolvers *hostResolvers
+	// holder keeps descriptors for the next agent; nil: nobody does.
+	holder   Holder
+	gateways gateways
+	naming   naming // gateways.mu guards it
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints and services whose rows were there at the last review of
@@ -252,8 +259,12 @@ func (a *Agent) close() error {
 		}
 		a.cancel()
 		a.background.Wait()
+		a.closeGateways()
 		if a.datapath.Datapath != nil {
 			errs = append(errs, a.datapath.Close())
+		}
+		if a.holder != nil {
+			errs = append(errs, a.holder.Close())
 		}
 		if a.store != nil {
 			errs = append(errs, a.store.Close())

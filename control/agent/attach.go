@@ -25,6 +25,7 @@ const (
 //
 //	plan      everything is looked at, nothing is touched
 //	addresses the network's authority writes the lease to its disk
+//	gateway   the network has one on this host
 //	device    the veth pair, if it is not a TAP
 //	row       the endpoint is on this host's disk
 //	apply     the datapath carries it
@@ -50,7 +51,7 @@ func (a *Agent) Attach(ctx context.Context, r api.AttachRequest) (api.Endpoint, 
 			at.close()
 		}
 	}()
-	if err := at.run(ctx, attachStep{"addresses", at.takeAddresses}, attachStep{"device", at.makeDevice}); err != nil {
+	if err := at.run(ctx, attachStep{"addresses", at.takeAddresses}, attachStep{"gateway", at.holdGateway}, attachStep{"device", at.makeDevice}); err != nil {
 		return api.Endpoint{}, err
 	}
 	if at.byCaller {
@@ -116,7 +117,8 @@ type attachment struct {
 	rows    []store.Row
 	version uint64
 	undo    []func(context.Context) error
-	unclaim func()
+	// release and unclaim let go of the gateway and of what was claimed.
+	release, unclaim func()
 }
 
 func (at *attachment) takeAddresses(ctx context.Context) error {
@@ -130,6 +132,20 @@ func (at *attachment) takeAddresses(ctx context.Context) error {
 	at.row.Addrs = addrs
 	at.onUndo(func(ctx context.Context) error { return at.agent.releaseAddresses(ctx, at.network, at.row.ID) })
 	return nil
+}
+
+// holdGateway has the gateway be there before the endpoint is, and until there is a
+// row.
+func (at *attachment) holdGateway(ctx context.Context) error {
+	a := at.agent
+	release, err := a.holdGateway(ctx, at.network)
+	at.release = release
+	at.onUndo(func(ctx context.Context) error {
+		release()
+		a.reviewGateways(ctx)
+		return nil
+	})
+	return err
 }
 
 func (at *attachment) makeDevice(ctx context.Context) error {
@@ -230,6 +246,9 @@ func (at *attachment) rollback() {
 func (at *attachment) close() {
 	if at.namespace != nil {
 		at.namespace.Close()
+	}
+	if at.release != nil {
+		at.release()
 	}
 	if at.unclaim != nil {
 		at.unclaim()

@@ -244,7 +244,7 @@ func TestUserspaceAgent(t *testing.T) {
 	if err := n.start(); err != nil {
 		t.Fatal(err)
 	}
-	if ports := n.host.first.Networks; len(ports) != 1 || len(ports[0].Ports) != 1 {
+	if ports := n.host.first.Networks; len(ports) != 1 || len(ports[0].Ports) != 2 || len(gatewayPorts(n.host.first)) != 1 {
 		t.Errorf("it was opened to carry %+v", n.host.first)
 	}
 	s, err := n.Status(t.Context())

@@ -62,6 +62,7 @@ func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, 
 			return api.Endpoint{}, fmt.Errorf("endpoint %s is off its network, but its interface is still there: %w", e.Name, err)
 		}
 	}
+	a.reviewGateways(ctx)
 	a.freeAddresses(ctx, e)
 	a.log.Info("endpoint detached", "endpoint", e.Name, "network", object.Network)
 	return object, nil

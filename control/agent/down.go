@@ -21,7 +21,7 @@ const goodbyeTime = 5 * time.Second
 //	hand over  another node becomes the authority of this node's networks
 //	withdraw   this node's rows are deleted, its datapath carries nothing
 //	goodbye    the peers have seen that, and know that the node left
-//	remove     devices, programs, maps, state
+//	remove     devices, programs, maps, gateways, state
 //
 // It refuses nothing: what goes wrong is passed over and reported, since a host
 // that is half out is of no use to anybody. Force adds nothing to that.
@@ -45,6 +45,7 @@ func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport,
 	problem("leave the cluster", a.sayGoodbye(ctx))
 	problem("stop", a.close())
 	problem("remove the datapath", a.host.RemoveDatapath(places(a.cfg)))
+	problem("remove gateways", removeGateways(a.host, a.cfg.Instance, nil))
 	for _, e := range endpoints {
 		if e.Kind == datapath.Veth {
 			problem("remove endpoint "+e.Name, a.host.RemoveDevice(e.Device))
@@ -96,7 +97,7 @@ func purge(cfg config.Config, host Host) (err error) {
 	}
 	defer func() { err = errors.Join(err, letGo()) }()
 	// One thing that cannot be removed does not save the others.
-	errs := []error{host.RemoveDatapath(places(cfg))}
+	errs := []error{host.RemoveDatapath(places(cfg)), removeGateways(host, cfg.Instance, nil)}
 	devices, err := host.Devices(devicePrefix)
 	errs = append(errs, err)
 	for _, d := range devices {

@@ -3,11 +3,16 @@ package agent
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/control/config"
 	"github.com/ovlnet/ovl/datapath"
@@ -28,6 +33,9 @@ type fakeHost struct {
 	namespaces map[string]uint64
 	inode      uint64
 	devices    map[string]fakeDevice
+	gateways   map[string]GatewayDevice // by namespace
+	made       int                      // gateways, ever
+	holder     *fakeHolder
 	pinned     bool
 	datapath   *datapathtest.Fake
 	first      datapath.State // that it was opened with
@@ -50,6 +58,8 @@ func newFakeHost(addr string) *fakeHost {
 		inode:      4026531840,
 		gso:        make(map[string]int),
 		devices:    make(map[string]fakeDevice),
+		gateways:   make(map[string]GatewayDevice),
+		holder:     &fakeHolder{held: make(map[string]*os.File)},
 		failing:    make(map[string]error),
 		watchers:   make(map[chan string]struct{}),
 	}
@@ -79,6 +89,9 @@ func (h *fakeHost) deleteNamespace(name string) {
 	defer h.mu.Unlock()
 	inode := h.namespaces[name]
 	delete(h.namespaces, name)
+	if g, ok := h.gateways[name]; ok {
+		h.removeLocked(g.Host)
+	}
 	for d, v := range h.devices {
 		if v.namespace == inode && !v.tap {
 			h.removeLocked(d)
@@ -93,7 +106,14 @@ func (h *fakeHost) addTAP(name string) {
 }
 
 func (h *fakeHost) removeLocked(device string) {
-	if _, ok := h.devices[device]; !ok {
+	_, there := h.devices[device]
+	for netns, g := range h.gateways {
+		if g.Host == device {
+			delete(h.gateways, netns)
+			there = true
+		}
+	}
+	if !there {
 		return
 	}
 	delete(h.devices, device)
@@ -175,6 +195,68 @@ func (h *fakeHost) segmentSize(netns, ifname string) int {
 	return h.gso[netns+"/"+ifname]
 }
 
+// fakeHolder is one that holds in this process.
+type fakeHolder struct {
+	mu   sync.Mutex
+	held map[string]*os.File
+}
+
+func (h *fakeHost) OpenHolder(context.Context, string, *slog.Logger) (Holder, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["OpenHolder"]; err != nil {
+		return nil, err
+	}
+	return h.holder, nil
+}
+
+func (h *fakeHolder) Put(name string, f *os.File) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fd, err := unix.Dup(int(f.Fd()))
+	if err != nil {
+		return err
+	}
+	if old := h.held[name]; old != nil {
+		old.Close()
+	}
+	h.held[name] = os.NewFile(uintptr(fd), name)
+	return nil
+}
+
+func (h *fakeHolder) Drop(name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if f := h.held[name]; f != nil {
+		f.Close()
+		delete(h.held, name)
+	}
+	return nil
+}
+
+func (h *fakeHolder) All() (map[string]*os.File, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make(map[string]*os.File)
+	for name, f := range h.held {
+		fd, err := unix.Dup(int(f.Fd()))
+		if err != nil {
+			return nil, err
+		}
+		all[name] = os.NewFile(uintptr(fd), name)
+	}
+	return all, nil
+}
+
+func (h *fakeHolder) Close() error { return nil }
+
+// names are those of what is held.
+func (h *fakeHolder) names() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.held))
+}
+
 func (h *fakeHost) OpenDatapath(_ context.Context, o DatapathOptions) (OpenedDatapath, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -222,6 +304,31 @@ func (n fakeNamespace) Do(fn func() error) error {
 		return err
 	}
 	return fn()
+}
+
+// Listen opens sockets on loopback, at any port.
+func (n fakeNamespace) Listen(uint16) (udp, tcp *os.File, err error) {
+	n.host.mu.Lock()
+	err = n.host.failing["Listen"]
+	n.host.mu.Unlock()
+	if err != nil {
+		return nil, nil, err
+	}
+	packets, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer packets.Close()
+	connections, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer connections.Close()
+	udp, err = packets.File()
+	if err == nil {
+		tcp, err = connections.File()
+	}
+	return udp, tcp, err
 }
 
 func (n fakeNamespace) Present() error {
@@ -324,11 +431,72 @@ func (h *fakeHost) DeviceExists(name string) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, ok := h.devices[name]
-	return ok, h.failing["DeviceExists"]
+	return ok || slices.Contains(h.gatewayDevicesLocked(), name), h.failing["DeviceExists"]
 }
 
 func (h *fakeHost) Devices(prefix string) ([]string, error) {
-	return slices.DeleteFunc(h.deviceNames(), func(d string) bool { return !strings.HasPrefix(d, prefix) }), nil
+	all := h.deviceNames()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all = append(all, h.gatewayDevicesLocked()...)
+	return slices.DeleteFunc(all, func(d string) bool { return !strings.HasPrefix(d, prefix) }), nil
+}
+
+func (h *fakeHost) gatewayDevicesLocked() (names []string) {
+	for _, g := range h.gateways {
+		names = append(names, g.Host)
+	}
+	return names
+}
+
+func (h *fakeHost) EnsureGateway(_ context.Context, d GatewayDevice) (Namespace, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.failing["EnsureGateway"]; err != nil {
+		return nil, err
+	}
+	if h.namespaces[d.Netns] == 0 {
+		h.inode++
+		h.namespaces[d.Netns] = h.inode
+		h.removeLocked(d.Host)
+	}
+	if have, there := h.gateways[d.Netns]; !there || !have.equal(d) {
+		h.made++
+		h.gateways[d.Netns] = d
+	}
+	return fakeNamespace{h, d.Netns, h.namespaces[d.Netns]}, nil
+}
+
+func (h *fakeHost) RemoveGateway(netns, device string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.namespaces, netns)
+	h.removeLocked(device)
+	return h.failing["RemoveGateway"]
+}
+
+func (h *fakeHost) Namespaces() ([]string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Keys(h.namespaces)), nil
+}
+
+// gatewayNames are those of the gateways that are there, each with the number of
+// its namespace.
+func (h *fakeHost) gatewayNames() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var names []string
+	for netns, g := range h.gateways {
+		names = append(names, netns+" "+g.Host)
+	}
+	for netns := range h.namespaces {
+		if _, ours := gatewayVNI("", netns); ours && h.gateways[netns].Host == "" {
+			names = append(names, netns+" without a device")
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 func (h *fakeHost) WatchRemovals(ctx context.Context) (<-chan string, error) {

@@ -211,7 +211,7 @@ func TestAttachTAPAndPID(t *testing.T) {
 		t.Errorf("endpoint is %+v", tap)
 	}
 	s, _ := n.host.dp().Last()
-	if len(s.Networks) != 1 || s.Networks[0].Ports[0].Kind != datapath.TAP {
+	if len(s.Networks) != 1 || len(s.Networks[0].Ports) != 2 || s.Networks[0].Ports[1].Kind != datapath.TAP {
 		t.Errorf("state is %+v", s)
 	}
 	_, err = n.Attach(t.Context(), api.AttachRequest{Network: "blue", TAP: "tap0", Name: "again"})

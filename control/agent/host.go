@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"os"
 
 	"github.com/ovlnet/ovl/control/config"
 	"github.com/ovlnet/ovl/datapath"
@@ -47,6 +48,10 @@ type Host interface {
 	// tunnel into segments by itself.
 	SegmentsTunnels(device string) (bool, error)
 
+	// OpenHolder starts what keeps descriptors open while no agent runs, at that
+	// socket, or finds the one that an earlier agent has started.
+	OpenHolder(ctx context.Context, path string, log *slog.Logger) (Holder, error)
+
 	// OpenDatapath brings up what moves the packets, carrying o.First. A
 	// datapath of the other kind that an earlier agent has left gives way to
 	// it. Errors wrap datapath.ErrNotSupported where this host cannot.
@@ -75,6 +80,15 @@ type Host interface {
 	DeviceExists(name string) (bool, error)
 	// Devices returns the devices whose names begin with prefix.
 	Devices(prefix string) ([]string, error)
+	// EnsureGateway makes the namespace and the veth pair of a gateway, or what is
+	// missing or wrong of it, and returns the namespace. Errors wrap ErrEnter where
+	// the process may not.
+	EnsureGateway(ctx context.Context, d GatewayDevice) (Namespace, error)
+	// RemoveGateway removes a gateway's namespace, by name, and the host's end of
+	// its veth pair.
+	RemoveGateway(netns, device string) error
+	// Namespaces returns the names of all named network namespaces.
+	Namespaces() ([]string, error)
 	// WatchRemovals sends the name of each device that goes, and "" when
 	// some may have been missed. The channel is closed when ctx ends or the
 	// watch broke.
@@ -93,6 +107,8 @@ type Namespace interface {
 	HasInterface(name string) (bool, error)
 	// Do runs fn in it, on a thread of its own.
 	Do(fn func() error) error
+	// Listen opens a UDP and a TCP socket at a port of every address in it.
+	Listen(port uint16) (udp, tcp *os.File, err error)
 	// ConfigureInner does what CreateEndpoint with InnerLater has left.
 	ConfigureInner(ctx context.Context, d EndpointDevice) error
 	// SetGSOIPv4MaxSize sets how many bytes of an IPv4 packet the stack in it
@@ -110,6 +126,8 @@ type DatapathOptions struct {
 	// First is what it has to carry from its first moment.
 	First  datapath.State
 	Places DatapathPlaces
+	// Holder is the one at Places.Holder, nil if there is none.
+	Holder Holder
 	Logger *slog.Logger
 }
 
@@ -118,8 +136,8 @@ type DatapathOptions struct {
 type DatapathPlaces struct {
 	// BPF is the bpffs folder of the kernel datapath.
 	BPF string
-	// Holder is the socket of the process that keeps the descriptors of the
-	// userspace datapath, and Counters the folder of its counters.
+	// Holder is the socket of the process that keeps descriptors, and Counters the
+	// folder of the userspace datapath's counters.
 	Holder, Counters string
 }
 
@@ -129,6 +147,16 @@ type OpenedDatapath struct {
 	Kind datapath.Kind
 	// Reason is why it is that kind, for people.
 	Reason string
+}
+
+// GatewayDevice is a namespace of the agent's own and a veth pair to be.
+type GatewayDevice struct {
+	// Netns is the name of the namespace, Host and IfName are those of the outer and
+	// inner end.
+	Netns, Host, IfName string
+	MAC                 encap.MAC
+	Addrs               []netip.Prefix
+	MTU                 int
 }
 
 // EndpointDevice is a veth pair to be.

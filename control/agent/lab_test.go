@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -39,6 +40,8 @@ type node struct {
 	lab  *lab
 	host *fakeHost
 	cfg  config.Config
+	// names is who answers in the agent's gateways.
+	names *fakeNames
 }
 
 // newLab starts n agents, the first of which founds the cluster.
@@ -112,7 +115,9 @@ func (n *node) hooks() Hooks {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("host", n.cfg.Name)
 	}
+	n.names = &fakeNames{serving: make(map[net.PacketConn]string)}
 	return Hooks{
+		nameServer: n.names,
 		Version:    "test",
 		Host:       n.host,
 		Wire:       n.lab.hub.Wire(n.host.underlay.Addr),

@@ -32,7 +32,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range two.host.dp().States() {
-		if len(s.Networks) != 1 || len(s.Networks[0].Ports) != 1 || len(s.Networks[0].Remotes) != 1 {
+		if len(s.Networks) != 1 || len(s.Networks[0].Ports) != 2 || len(gatewayPorts(s)) != 1 || len(s.Networks[0].Remotes) != 1 {
 			t.Errorf("a state without what was there before the restart was applied: %+v", s)
 		}
 	}

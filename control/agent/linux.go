@@ -99,6 +99,26 @@ func (Linux) CreateEndpoint(ctx context.Context, d EndpointDevice) error {
 	})
 }
 
+// EnsureGateway is link.EnsureGateway.
+func (Linux) EnsureGateway(ctx context.Context, d GatewayDevice) (Namespace, error) {
+	ns, err := link.EnsureGateway(ctx, link.GatewaySpec{
+		Name: d.Netns, Host: d.Host, IfName: d.IfName, MAC: d.MAC, Addrs: d.Addrs, MTU: d.MTU,
+	})
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: %w", ErrEnter, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return linuxNamespace{ns}, nil
+}
+
+// RemoveGateway is link.RemoveGateway.
+func (Linux) RemoveGateway(netns, device string) error { return link.RemoveGateway(netns, device) }
+
+// Namespaces is link.Named.
+func (Linux) Namespaces() ([]string, error) { return link.Named() }
+
 // CheckTAP is link.CheckTAP.
 func (Linux) CheckTAP(name string) error { return link.CheckTAP(name) }
 

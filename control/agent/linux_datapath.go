@@ -35,6 +35,11 @@ func (Linux) RemoveDatapath(p DatapathPlaces) error {
 	return errors.Join(removeKernel(p.BPF), removeUserspace(p))
 }
 
+// OpenHolder is hold.Keep.
+func (Linux) OpenHolder(ctx context.Context, path string, log *slog.Logger) (Holder, error) {
+	return hold.Keep(ctx, path, log)
+}
+
 // RunHolder is the process that keeps descriptors between two agents. It is
 // what `ovlctl hold` runs.
 func RunHolder(ctx context.Context, path string) error { return hold.Run(ctx, path) }

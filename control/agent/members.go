@@ -140,7 +140,8 @@ func (a *Agent) settle(ctx context.Context, rows []store.Row) {
 
 // upkeep repairs what changes of the tables leave to do for this node as an
 // authority: VNIs that two networks have, at once, and now and then leases
-// without an endpoint, and rows of services that lead nowhere.
+// without an endpoint, and rows of services that lead nowhere. Now and then it also
+// looks at this host's gateways.
 func (a *Agent) upkeep(ctx context.Context) {
 	changes, unsubscribe := a.store.Subscribe()
 	defer unsubscribe()
@@ -161,6 +162,7 @@ func (a *Agent) upkeep(ctx context.Context) {
 			if err := a.reviewServices(ctx); err != nil {
 				a.log.Error("services not reviewed", "err", err)
 			}
+			a.reviewGateways(ctx)
 		}
 	}
 }

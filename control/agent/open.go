@@ -24,7 +24,7 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 		}
 		err = errors.Join(err, a.close())
 		if fresh {
-			err = errors.Join(err, a.host.RemoveDatapath(places(a.cfg)), removeState(a.cfg))
+			err = errors.Join(err, a.host.RemoveDatapath(places(a.cfg)), removeGateways(a.host, a.cfg.Instance, nil), removeState(a.cfg))
 		}
 	}()
 	if a.store, err = store.Open(a.cfg.StateFile(), store.Options{Owner: store.OwnerOf, Logger: a.log}); err != nil {
@@ -56,6 +56,7 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 	if err := a.reviewDevices(); err != nil {
 		return false, err
 	}
+	a.openGateways(ctx)
 	if err := a.openDatapath(ctx); err != nil {
 		return false, err
 	}
@@ -65,6 +66,7 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 	if err := admission.keep(a.store); err != nil {
 		return false, err
 	}
+	a.openNames(a.hooks.nameServer)
 	a.goDo(func() { a.watch(a.ctx, removed) })
 	a.goDo(func() { a.upkeep(a.ctx) })
 	a.goDo(func() { a.checkBackends(a.ctx) })
@@ -125,12 +127,17 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 	local := reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU}
 	first, _ := reconcile.Build(a.tables(), local)
 	var err error
+	if a.holder, err = a.host.OpenHolder(ctx, places(a.cfg).Holder, a.log); err != nil {
+		a.log.Warn("no holder of descriptors: while the agent restarts, queries for names are lost, and packets of the userspace datapath", "err", err)
+		a.holder = nil // and not an interface of nothing
+	}
 	a.datapath, err = a.host.OpenDatapath(ctx, DatapathOptions{
 		Mode:     a.cfg.Datapath,
 		Underlay: a.underlay,
 		Port:     a.cfg.VXLANPort,
-		First:    first,
+		First:    a.gateways.ports.Load().In(first),
 		Places:   places(a.cfg),
+		Holder:   a.holder,
 		Logger:   a.log,
 	})
 	if err != nil {
@@ -151,6 +158,7 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		Tables:   a.tables,
 		Changes:  changes,
 		Local:    local,
+		Gateways: a.gateways.ports.Load,
 		Logger:   a.log,
 	})
 	a.goDo(func() {

@@ -27,8 +27,11 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.MAC == datapath.ServiceMAC {
+	switch r.MAC {
+	case datapath.ServiceMAC:
 		return nil, api.Errorf(api.CodeTaken, "MAC %v is that of every VIP", r.MAC)
+	case datapath.GatewayMAC:
+		return nil, api.Errorf(api.CodeTaken, "MAC %v is that of every gateway", r.MAC)
 	}
 	at := &attachment{agent: a, wanted: r.IPs, network: n, byCaller: r.EnteredInode != 0}
 	for _, ref := range r.Services {

@@ -19,6 +19,16 @@ func TestAttachRollsBack(t *testing.T) {
 		break_, fix func(n *node)
 	}{
 		{
+			"gateway",
+			func(n *node) { n.host.fail("EnsureGateway", boom) },
+			func(n *node) { n.host.fail("EnsureGateway", nil) },
+		},
+		{
+			"sockets for names",
+			func(n *node) { n.host.fail("Listen", boom) },
+			func(n *node) { n.host.fail("Listen", nil) },
+		},
+		{
 			"device",
 			func(n *node) { n.host.fail("CreateEndpoint", boom) },
 			func(n *node) { n.host.fail("CreateEndpoint", nil) },
@@ -72,6 +82,12 @@ func TestAttachRollsBack(t *testing.T) {
 			}
 			if left := n.host.deviceNames(); len(left) > 0 {
 				t.Errorf("devices left behind: %v", left)
+			}
+			if left := n.host.gatewayNames(); left != "" {
+				t.Errorf("gateways left behind: %s", left)
+			}
+			if held := n.host.holder.names(); len(held) > 0 {
+				t.Errorf("still held: %q", held)
 			}
 			if list, _ := n.EndpointList(t.Context(), ""); len(list) > 0 {
 				t.Errorf("endpoints left behind: %+v", list)

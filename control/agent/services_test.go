@@ -314,6 +314,7 @@ func TestServiceRefusals(t *testing.T) {
 	}
 	wantCode(t, attach(api.AttachRequest{IPs: web.VIPs}), api.CodeTaken)
 	wantCode(t, attach(api.AttachRequest{MAC: datapath.ServiceMAC}), api.CodeTaken)
+	wantCode(t, attach(api.AttachRequest{MAC: datapath.GatewayMAC}), api.CodeTaken)
 	wantCode(t, attach(api.AttachRequest{Services: []string{"nix"}}), api.CodeNotFound)
 	wantCode(t, attach(api.AttachRequest{Services: []string{"red"}}), api.CodeNotFound)
 	if d := two.host.deviceNames(); len(d) != 0 {

@@ -121,6 +121,7 @@ func (a *Agent) problems(applied reconcile.Status) []string {
 	for _, alarm := range applied.Alarms {
 		out = append(out, alarm.Object+": "+alarm.Text)
 	}
+	out = append(out, a.gatewayProblems()...)
 	// Two nodes with one name are among the alarms, failed ones too.
 	for _, c := range a.cluster.Conflicts() {
 		if c.Kind == cluster.ConflictID {

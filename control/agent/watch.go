@@ -13,8 +13,9 @@ import (
 const burst = 10 * time.Millisecond
 
 // watch withdraws endpoints whose device goes: its namespace was deleted, its
-// virtual machine ended, or somebody removed it. What cannot be withdrawn, for
-// want of room on the disk, is tried again. It returns when removed is closed.
+// virtual machine ended, or somebody removed it. What cannot be withdrawn, for want
+// of room on the disk, is tried again. Gateways' devices are made again. It returns
+// when removed is closed.
 func (a *Agent) watch(ctx context.Context, removed <-chan string) {
 	gone := make(map[string]bool)
 	var again <-chan time.Time
@@ -33,6 +34,12 @@ func (a *Agent) watch(ctx context.Context, removed <-chan string) {
 			a.log.Error("endpoints without an interface not withdrawn", "err", err)
 			again = time.After(upkeepInterval)
 			continue
+		}
+		for device := range gone {
+			if device == "" || isGatewayDevice(device) {
+				a.reviewGateways(ctx)
+				break
+			}
 		}
 		clear(gone)
 	}
@@ -80,6 +87,7 @@ func (a *Agent) withdraw(ctx context.Context, gone map[string]bool) error {
 	for _, e := range dropped {
 		a.log.Warn("endpoint withdrawn, its interface is gone", "endpoint", e.Name, "network", networkName(a.tables(), e.Network), "device", e.Device)
 	}
+	a.reviewGateways(ctx)
 	// Authorities that do not answer must not hold up what goes next.
 	a.goDo(func() {
 		for _, e := range dropped {

@@ -55,6 +55,16 @@ func load(dir string) (saved, error) {
 	return s, nil
 }
 
+// Left reports whether an earlier process has worked in Options.Dir, and nobody has
+// called Remove since.
+func Left(o Options) (bool, error) {
+	_, err := os.Lstat(filepath.Join(o.Dir, savedName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func removeSaved(dir string) error {
 	if dir == "" {
 		return nil

@@ -35,7 +35,8 @@ import (
 	"github.com/ovlnet/ovl/datapath/userspace/udp"
 )
 
-// Holder keeps descriptors for the next process. Package hold has one.
+// Holder keeps descriptors for the next process, and may do so for others. Package
+// hold has one.
 type Holder interface {
 	// Put hands a copy of a descriptor over, in place of one of that name.
 	Put(name string, f *os.File) error
@@ -128,8 +129,8 @@ func (d *Datapath) open() (err error) {
 		d.log.Warn("flows begin anew", "error", err)
 	}
 	if d.opts.Holder != nil {
-		if d.held, err = d.opts.Holder.All(); err != nil {
-			return fmt.Errorf("descriptors of an earlier process: %w", err)
+		if d.held, err = heldBy(d.opts.Holder); err != nil {
+			return err
 		}
 	}
 	var sockets []*os.File
@@ -162,6 +163,33 @@ const (
 	tunnelName = "tunnel-"
 	tapName    = "tap-"
 )
+
+// heldBy returns copies of the descriptors that an earlier process has left with a
+// Holder, which may keep those of others as well.
+func heldBy(h Holder) (map[string]*os.File, error) {
+	all, err := h.All()
+	if err != nil {
+		return nil, fmt.Errorf("descriptors of an earlier process: %w", err)
+	}
+	for name, f := range all {
+		if !strings.HasPrefix(name, tunnelName) && !strings.HasPrefix(name, tapName) {
+			_ = f.Close()
+			delete(all, name)
+		}
+	}
+	return all, nil
+}
+
+// LetGo takes all that a datapath has left with a Holder away from it: when it
+// returns, the tunnel's port is free.
+func LetGo(h Holder) error {
+	held, err := heldBy(h)
+	errs := []error{err}
+	for name, f := range held {
+		errs = append(errs, f.Close(), h.Drop(name))
+	}
+	return errors.Join(errs...)
+}
 
 // hold hands a descriptor to the Holder. A failure costs packets when the process
 // ends, nothing now.

@@ -11,6 +11,8 @@ import (
 	"github.com/cilium/ebpf"
 	ebpflink "github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
+
+	"github.com/ovlnet/ovl/datapath/link"
 )
 
 // folders are the three that an instance has, and the holder's socket.
@@ -26,6 +28,20 @@ func (h *host) stateFile() string { return h.dataDir() + "/state.db" }
 // endpointDevice is what attach calls the host's end of an endpoint.
 var endpointDevice = regexp.MustCompile(`^ovl[0-9a-f]{10}$`)
 
+// gatewayDevice is the host's end of a gateway, and gateways are the names of the
+// namespaces of this host's.
+var gatewayDevice = regexp.MustCompile(`^ovlgw[0-9a-f]{4,6}$`)
+
+func (h *host) gateways() (names []string, err error) {
+	all, err := link.Named()
+	for _, name := range all {
+		if strings.HasPrefix(name, "ovl-") && strings.HasSuffix(name, "-"+h.instance) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
 // userspaceTAP begins the names of the userspace datapath's devices.
 const userspaceTAP = "ovt-"
 
@@ -39,7 +55,7 @@ func (h *host) devices() (names []string, err error) {
 	})
 }
 
-// leftovers lists what `ovlctl down` should have removed: folders, devices,
+// leftovers lists what `ovlctl down` should have removed: folders, devices, namespaces,
 // and programs on devices that are not ours.
 func (h *host) leftovers() (left []string) {
 	for _, path := range h.folders() {
@@ -47,9 +63,16 @@ func (h *host) leftovers() (left []string) {
 			left = append(left, fmt.Sprintf("%s (%v)", path, err))
 		}
 	}
-	err := h.eachDevice(func(d netlink.Link) error {
+	gateways, err := h.gateways()
+	for _, name := range gateways {
+		left = append(left, "network namespace "+name)
+	}
+	if err != nil {
+		left = append(left, fmt.Sprintf("cannot tell: %v", err))
+	}
+	err = h.eachDevice(func(d netlink.Link) error {
 		name := d.Attrs().Name
-		if endpointDevice.MatchString(name) || name == "ovl-vxlan" || strings.HasPrefix(name, userspaceTAP) {
+		if endpointDevice.MatchString(name) || gatewayDevice.MatchString(name) || name == "ovl-vxlan" || strings.HasPrefix(name, userspaceTAP) {
 			left = append(left, "device "+name)
 		}
 		for _, hook := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
