@@ -61,7 +61,7 @@ type Hooks struct {
 	// lease may be without an endpoint, and meetTime how long nodes may be
 	// silent after the start: shorter in tests.
 	interval, leaseGrace, meetTime time.Duration
-	// nameServer answers names.
+	// nameServer is package dns's by default.
 	nameServer nameServer
 	// finishTime is api.FinishTime by default.
 	finishTime time.Duration
@@ -94,6 +94,7 @@ type Agent struct {
 	store      *store.Store
 	view       view
 	self       store.Node
+	local      reconcile.Local
 	secret     trust.Secret
 	datapath   OpenedDatapath
 	reconciler *reconcile.Reconciler

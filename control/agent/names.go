@@ -56,7 +56,11 @@ func heldName(g *gateway, proto string) string {
 }
 
 // openNames begins to answer in the gateways that there are.
-func (a *Agent) openNames(server nameServer) {
+func (a *Agent) openNames() {
+	server := a.hooks.nameServer
+	if server == nil {
+		server = a.newNameServer()
+	}
 	g := &a.gateways
 	g.mu.Lock()
 	defer g.mu.Unlock()

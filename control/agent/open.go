@@ -66,7 +66,7 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 	if err := admission.keep(a.store); err != nil {
 		return false, err
 	}
-	a.openNames(a.hooks.nameServer)
+	a.openNames()
 	a.goDo(func() { a.watch(a.ctx, removed) })
 	a.goDo(func() { a.upkeep(a.ctx) })
 	a.goDo(func() { a.checkBackends(a.ctx) })
@@ -124,8 +124,8 @@ func (a *Agent) putSelf() error {
 
 // openDatapath brings up the datapath with the rows that are on disk.
 func (a *Agent) openDatapath(ctx context.Context) error {
-	local := reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU}
-	first, _ := reconcile.Build(a.tables(), local)
+	a.local = reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU}
+	first, _ := reconcile.Build(a.tables(), a.local)
 	var err error
 	if a.holder, err = a.host.OpenHolder(ctx, places(a.cfg).Holder, a.log); err != nil {
 		a.log.Warn("no holder of descriptors: while the agent restarts, queries for names are lost, and packets of the userspace datapath", "err", err)
@@ -157,7 +157,7 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 		Datapath: a.datapath,
 		Tables:   a.tables,
 		Changes:  changes,
-		Local:    local,
+		Local:    a.local,
 		Gateways: a.gateways.ports.Load,
 		Logger:   a.log,
 	})
