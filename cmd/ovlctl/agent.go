@@ -24,6 +24,8 @@ const holderCommand = agent.HolderCommand
 
 func runHolder(ctx context.Context, path string) error { return agent.RunHolder(ctx, path) }
 
+func removeNamespaces(c config.Config) error { return agent.RemoveNamespaces(c) }
+
 func purgeAgent(ctx context.Context, c config.Config) error { return agent.Purge(ctx, c) }
 
 func attachFor(ctx context.Context, a api.Backend, r api.AttachRequest) (api.Endpoint, error) {

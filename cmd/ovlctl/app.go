@@ -25,6 +25,8 @@ type host struct {
 	root string
 	// run is the agent: it returns when ctx has ended or the host has left.
 	run func(ctx context.Context, c config.Config, ready readyFunc) error
+	// tidy removes what an agent that has left was not allowed to.
+	tidy func(c config.Config) error
 	// purge removes what an agent that does not run has left behind.
 	purge func(ctx context.Context, c config.Config) error
 	// attach asks an agent for an endpoint, and does its own part of it.

@@ -66,6 +66,9 @@ func (a *app) down(ctx context.Context, c config.Config, force bool) (api.LeaveR
 		if err := config.WaitReleased(ctx, c); err != nil {
 			return report, fmt.Errorf("the agent has left but its process goes on: %w", err)
 		}
+		if err := a.tidy(c); err != nil {
+			report.Problems = append(report.Problems, err.Error())
+		}
 		return report, nil
 	case !errors.Is(err, api.ErrUnreachable):
 		return report, err

@@ -26,6 +26,7 @@ func main() {
 		euid:   os.Geteuid,
 		now:    time.Now,
 		run:    runAgent,
+		tidy:   removeNamespaces,
 		purge:  purgeAgent,
 		attach: attachFor,
 		hold:   runHolder,

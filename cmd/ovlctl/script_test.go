@@ -62,6 +62,7 @@ func ovlctl() int {
 		now:    func() time.Time { return apitest.Epoch.Add(90 * time.Minute) },
 		root:   os.Getenv(envRoot),
 		run:    runFake,
+		tidy:   func(config.Config) error { return nil },
 		purge:  purgeFake,
 		attach: func(ctx context.Context, b api.Backend, r api.AttachRequest) (api.Endpoint, error) {
 			return b.Attach(ctx, r)

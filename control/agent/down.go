@@ -11,6 +11,7 @@ import (
 	"github.com/ovlnet/ovl/control/config"
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
+	"github.com/ovlnet/ovl/datapath/link"
 )
 
 // goodbyeTime bounds what a leaver waits for its peers.
@@ -45,7 +46,10 @@ func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport,
 	problem("leave the cluster", a.sayGoodbye(ctx))
 	problem("stop", a.close())
 	problem("remove the datapath", a.host.RemoveDatapath(places(a.cfg)))
-	problem("remove gateways", removeGateways(a.host, a.cfg.Instance, nil))
+	// An agent that may not leaves its namespaces to its caller: RemoveNamespaces.
+	if err := removeGateways(a.host, a.cfg.Instance, nil); !errors.Is(err, ErrEnter) {
+		problem("remove gateways", err)
+	}
 	for _, e := range endpoints {
 		if e.Kind == datapath.Veth {
 			problem("remove endpoint "+e.Name, a.host.RemoveDevice(e.Device))
@@ -78,6 +82,19 @@ func (a *Agent) sayGoodbye(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeTime)
 	defer cancel()
 	return a.cluster.Leave(ctx)
+}
+
+// RemoveNamespaces is what `ovlctl down` does after an agent has left: it removes
+// the namespaces of gateways that one before it has made, and it could not.
+func RemoveNamespaces(cfg config.Config) error {
+	names, err := link.Named()
+	errs := []error{err}
+	for _, name := range names {
+		if _, ours := gatewayVNI(cfg.Instance, name); ours {
+			errs = append(errs, link.RemoveNamed(name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Purge is what `ovlctl down` does where no agent runs: it removes what one

@@ -188,7 +188,7 @@ func (a *Agent) ensureGateway(ctx context.Context, n store.Network) error {
 		err = a.answerNames(n.VNI)
 	}
 	if err == nil {
-		a.log.Info("gateway made", "network", n.Name, "vni", n.VNI, "netns", want.Netns, "device", want.Host, "addrs", want.Addrs)
+		a.log.Info("gateway is there", "network", n.Name, "vni", n.VNI, "netns", want.Netns, "device", want.Host, "addrs", want.Addrs)
 		return a.noteGateway(n, nil)
 	}
 	a.endGateway(n.VNI, true)

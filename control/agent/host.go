@@ -85,7 +85,7 @@ type Host interface {
 	// the process may not.
 	EnsureGateway(ctx context.Context, d GatewayDevice) (Namespace, error)
 	// RemoveGateway removes a gateway's namespace, by name, and the host's end of
-	// its veth pair.
+	// its veth pair. Errors wrap ErrEnter where the process may not.
 	RemoveGateway(netns, device string) error
 	// Namespaces returns the names of all named network namespaces.
 	Namespaces() ([]string, error)

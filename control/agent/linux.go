@@ -114,7 +114,13 @@ func (Linux) EnsureGateway(ctx context.Context, d GatewayDevice) (Namespace, err
 }
 
 // RemoveGateway is link.RemoveGateway.
-func (Linux) RemoveGateway(netns, device string) error { return link.RemoveGateway(netns, device) }
+func (Linux) RemoveGateway(netns, device string) error {
+	err := link.RemoveGateway(netns, device)
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: %w", ErrEnter, err)
+	}
+	return err
+}
 
 // Namespaces is link.Named.
 func (Linux) Namespaces() ([]string, error) { return link.Named() }

@@ -224,6 +224,8 @@ type restricted struct {
 	under []string
 	// reason is what has to be in the line that names what is missing.
 	reason string
+	// nameless: it may not make namespaces, so that nobody answers names.
+	nameless bool
 	// moves: it can remove the kernel datapath of an agent that had it.
 	moves bool
 }
@@ -237,13 +239,13 @@ func withoutEBPF(t *testing.T) []restricted {
 		t.Fatal(err)
 	}
 	return []restricted{
-		{"no CAP_BPF", []string{"setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"}, "CAP_BPF", true},
-		{"CAP_NET_ADMIN alone", []string{"setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all"}, "CAP_BPF", true},
+		{"no CAP_BPF", []string{"setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin"}, "CAP_BPF", true, true},
+		{"CAP_NET_ADMIN alone", []string{"setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all"}, "CAP_BPF", true, true},
 		{"no bpffs", []string{
 			"unshare", "--mount", "--propagation", "slave", "sh", "-c",
 			"umount -l /sys/fs/bpf && exec \"$@\"", "sh", self, without, "mount",
-		}, "BPF file system", false},
-		{"bpf refused", []string{self, without, "bpf"}, "forbids", true},
+		}, "BPF file system", true, false},
+		{"bpf refused", []string{self, without, "bpf"}, "forbids", false, true},
 	}
 }
 
