@@ -403,7 +403,7 @@ func TestSiblings(t *testing.T) {
 		e.NetnsInode = c.inode
 		w.put(e)
 	}
-	far := w.endpoint("far", "red", "2", "10.0.0.73") // the same number on another host
+	far := w.endpoint("far", "blue", "2", "10.0.0.73") // the same number on another host
 	far.NetnsInode = 6
 	w.put(far)
 	w.endpoint("lamp", "green", "2", "10.7.0.9")

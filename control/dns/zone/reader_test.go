@@ -225,6 +225,11 @@ func carriedIn(t *reconcile.Tables, v *View, network string, n datapath.Network)
 		if strings.HasSuffix(s.Name, ".") {
 			continue
 		}
+		for _, a := range s.VIPs {
+			if x, _ := v.Explain(network, reverseName(a)); x.Answer.Target != s.Name+"."+network {
+				return fmt.Sprintf("%v is %q, carried is service %s", a, x.Answer.Target, s.Name)
+			}
+		}
 		// Of names that differ in case only the oldest is answered.
 		if x, _ := v.Explain(network, s.Name); len(x.Answer.Addrs) == 0 || !slices.Equal(x.Answer.Addrs, s.VIPs) {
 			if !differsInCase(t, network, s.Name) {
