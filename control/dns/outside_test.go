@@ -2,6 +2,7 @@ package dns
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,6 +20,7 @@ type outsideResolver struct {
 
 	mu    sync.Mutex
 	asked []string
+	last  *dns.Msg
 }
 
 // newOutside answers each name below example.com with 192.0.2.80, and NXDOMAIN to
@@ -33,7 +35,7 @@ func newOutside(t *testing.T, release chan struct{}) *outsideResolver {
 	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		name := q.Question[0].Name
 		r.mu.Lock()
-		r.asked = append(r.asked, name)
+		r.asked, r.last = append(r.asked, name), q
 		r.mu.Unlock()
 		m := new(dns.Msg).SetReply(q)
 		switch {
@@ -99,6 +101,23 @@ func TestOutside(t *testing.T) {
 	l.count(t, Cached, 2)
 	if got := l.Stats().Cached; got != 2 {
 		t.Errorf("%d replies are known", got)
+	}
+}
+
+// DO and CD are the client's.
+func TestFlagsGoOutside(t *testing.T) {
+	r := newOutside(t, nil)
+	l := newLab(t, Options{Resolvers: r.list, Timeout: patient})
+	for i, c := range []struct{ do, cd bool }{{false, false}, {true, false}, {false, true}, {true, true}} {
+		q := new(dns.Msg).SetQuestion(fmt.Sprintf("n%d.example.com.", i), dns.TypeA)
+		q.SetEdns0(1232, c.do)
+		q.CheckingDisabled = c.cd
+		m := l.exchange(t, "udp", "blue", clientAddr, clientAddr, q)
+		r.mu.Lock()
+		if r.last.IsEdns0().Do() != c.do || r.last.CheckingDisabled != c.cd || m.IsEdns0().Do() != c.do || m.CheckingDisabled != c.cd {
+			t.Errorf("%+v: asked %v, answered %v", c, r.last, m)
+		}
+		r.mu.Unlock()
 	}
 }
 

@@ -27,15 +27,8 @@ type resolver struct {
 // newResolver has answer say what goes back to each query: any number of messages.
 func newResolver(t *testing.T, answer func(network string, q *dns.Msg) []*dns.Msg) *resolver {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pc, l := listen(t)
 	r := &resolver{addr: pc.LocalAddr().(*net.UDPAddr).AddrPort()}
-	l, err := net.Listen("tcp", r.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for network, s := range map[string]*dns.Server{"udp": {PacketConn: pc}, "tcp": {Listener: l}} {
 		s.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 			r.mu.Lock()
@@ -59,6 +52,24 @@ func newResolver(t *testing.T, answer func(network string, q *dns.Msg) []*dns.Ms
 		})
 	}
 	return r
+}
+
+// listen returns sockets at one port.
+func listen(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", pc.LocalAddr().String())
+		if err == nil {
+			return pc, l
+		}
+		pc.Close()
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
 }
 
 func (r *resolver) questions() int {
