@@ -11,12 +11,13 @@ import "context"
 // Apply may not be called concurrently with itself; Stats may be called at
 // any time until Close.
 type Datapath interface {
-	// Apply makes the host carry exactly s. It is idempotent: the difference
-	// is taken against what the host really holds, so that a second call
-	// with the same State repairs whatever has drifted. It adds before it
-	// deletes and goes on past single failures; the error then joins one
-	// *ObjectError for each object that could not be brought to the wanted
-	// state.
+	// Apply makes the host carry exactly s. It is idempotent: at first, after a
+	// failure, and when the State is that of the last call, the difference is
+	// taken against what the host really holds, so that whatever has drifted is
+	// repaired; else it may be taken against the last State, so that a change
+	// costs what has changed. It adds before it deletes and goes on past single
+	// failures; the error then joins one *ObjectError for each object that could
+	// not be brought to the wanted state.
 	Apply(ctx context.Context, s State) error
 
 	// Stats returns counters since the datapath was first brought up on this

@@ -57,7 +57,13 @@ func TestStatesInARow(t *testing.T) {
 						t.FailNow()
 					}
 				}
+				apply(datapath.State{Networks: []datapath.Network{{VNI: testVNI, MTU: 1400, Ports: []datapath.Port{{Device: devices[0], MAC: mac(1)}}}}})
 				apply(datapath.State{})
+				for a := range attachedTo(t, h) {
+					if a.program == fromEndpoint {
+						t.Errorf("%s is still attached to device #%d", a.program, a.ifindex)
+					}
+				}
 			}
 		})
 	}

@@ -31,7 +31,7 @@ const (
 	addrA, addrB = "10.0.0.10", "10.0.0.11"
 )
 
-func newBed(t *testing.T) *bed {
+func newBed(t testing.TB) *bed {
 	t.Helper()
 	linktest.NeedRoot(t)
 	lab := linktest.New(t, linktest.Options{Hosts: 2})
@@ -65,7 +65,7 @@ func mac(s string) encap.MAC {
 	return m
 }
 
-func (b *bed) endpoint(t *testing.T, lab *linktest.Lab, device, mac, addr string) *linktest.Namespace {
+func (b *bed) endpoint(t testing.TB, lab *linktest.Lab, device, mac, addr string) *linktest.Namespace {
 	t.Helper()
 	ns := lab.Endpoint(device)
 	open, err := link.OpenNamed(ns.NetnsPath)
@@ -91,7 +91,7 @@ func (b *bed) options() Options {
 }
 
 // open opens the datapath, as an agent that starts does.
-func (b *bed) open(t *testing.T) {
+func (b *bed) open(t testing.TB) {
 	t.Helper()
 	b.on(t, func() (err error) {
 		b.dp, err = Open(t.Context(), b.options())
@@ -99,12 +99,12 @@ func (b *bed) open(t *testing.T) {
 	})
 }
 
-func (b *bed) apply(t *testing.T) {
+func (b *bed) apply(t testing.TB) {
 	t.Helper()
 	b.on(t, func() error { return b.dp.Apply(t.Context(), dt.Clone(b.state)) })
 }
 
-func (b *bed) on(t *testing.T, fn func() error) {
+func (b *bed) on(t testing.TB, fn func() error) {
 	t.Helper()
 	if err := b.Do(fn); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func (b *bed) stats(t *testing.T) datapath.Stats {
 }
 
 // devices lists our TAPs and the redirects there are.
-func (b *bed) devices(t *testing.T) string {
+func (b *bed) devices(t testing.TB) string {
 	t.Helper()
 	var out []string
 	b.on(t, func() error {
@@ -155,7 +155,7 @@ func (b *bed) ping(t *testing.T) {
 // fakeHolder holds in this process.
 type fakeHolder struct{ files map[string]*os.File }
 
-func newFakeHolder(t *testing.T) *fakeHolder {
+func newFakeHolder(t testing.TB) *fakeHolder {
 	h := &fakeHolder{map[string]*os.File{}}
 	t.Cleanup(func() {
 		for _, f := range h.files {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ovlnet/ovl/datapath"
 	dt "github.com/ovlnet/ovl/datapath/datapathtest"
 )
 
@@ -61,8 +62,17 @@ func describe(t *Table) string {
 	return strings.Join(lines, "\n")
 }
 
+// lasting is what of a table never changes: all but whom services lead to.
+func lasting(t *Table) string {
+	if t == nil {
+		return ""
+	}
+	lines := strings.Split(describe(t), "\n")
+	return strings.Join(slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, ", backend ") && !strings.Contains(l, "VIP") }), "\n")
+}
+
 // TestTableChanges: a table that was made of the one before is the one that is made
-// of its State alone.
+// of its State alone, and the one before is what it was.
 func TestTableChanges(t *testing.T) {
 	devices := []string{"a", "b", "c", "d"}
 	for seed := range uint64(20) {
@@ -81,10 +91,13 @@ func TestTableChanges(t *testing.T) {
 		}
 		states := dt.NewRandomStates(seed, devices, seed%2 == 0)
 		for i := range 60 {
-			s := states.Next()
+			s, before := states.Next(), lasting(o.Last)
 			next, err := Build(s, o)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if after := lasting(o.Last); after != before {
+				t.Fatalf("seed %d, State %d: the table before has become\n%s\nit was\n%s", seed, i, after, before)
 			}
 			alone, err := Build(s, Objects{Port: o.Port, Peer: o.Peer})
 			if err != nil {
@@ -95,6 +108,30 @@ func TestTableChanges(t *testing.T) {
 			}
 			o.Last = next
 		}
+	}
+}
+
+// TestTableTurnsMulticast: a network that begins to carry multicast makes no more
+// copies than it may, and one that ends to is rid of the limit.
+func TestTableTurnsMulticast(t *testing.T) {
+	const hosts = maxCopies + 3
+	s := dt.Crowd(4096, hosts)
+	for i := range hosts {
+		s.Networks[0].Remotes[i].VTEP = netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)})
+	}
+	o := Objects{Peer: func(vtep netip.Addr) (*Peer, error) { return &Peer{VTEP: vtep}, nil }}
+	for i, multicast := range []bool{false, true, false} {
+		now := datapath.State{Networks: slices.Clone(s.Networks)}
+		now.Networks[0].Multicast = multicast
+		next, err := Build(now, o)
+		n, left := next.networks[4096], 0
+		if multicast {
+			left = 3
+		}
+		if (err != nil) != multicast || n.leftHosts != left || len(n.hosts) != hosts-left {
+			t.Errorf("table %d: %d hosts and %d left, %v, want %d left", i, len(n.hosts), n.leftHosts, err, left)
+		}
+		o.Last = next
 	}
 }
 
