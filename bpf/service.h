@@ -97,8 +97,9 @@ static __always_inline int begin(struct work *k, const struct vip_entry *v, __u1
 	f->sport = k->key.dport;
 	f->dport = k->key.sport;
 	f->flags |= OVL_FLOW_REVERSE;
-	return bpf_map_update_elem(&ovl_flows_young, &k->other, f, BPF_ANY) ? OVL_DROP_NO_BACKEND
-									    : 0;
+	if (bpf_map_update_elem(&ovl_flows_young, &k->other, f, BPF_ANY))
+		return OVL_DROP_NO_BACKEND;
+	return 0;
 }
 
 /* confirm says whether the service that has the VIP, now, has the flow's backend. */
@@ -114,36 +115,36 @@ static __always_inline bool confirm(const struct work *k, struct flow_entry *f,
 
 /* decide asks the tables about a packet whose flow is not known, or was not asked
  * about since they have changed. Returns 0 if there is a flow, or the reason to
- * drop.
+ * drop. What a client that is its own backend answers comes to no port of the
+ * service, and begins nothing.
  */
-__noinline int decide(void)
+__noinline int decide(bool known)
 {
 	struct work *k = work();
+	struct flow_entry *f = NULL;
+	bool own = false;
 	struct vip_entry *v;
-	struct flow_entry *f;
 	__u16 port;
 
 	if (!k)
 		return OVL_DROP_NO_BACKEND;
 	v = vip(k->key.vni, k->key.dst);
-	if (!v)
-		return OVL_DROP_UNKNOWN_DESTINATION;
-	f = find(&k->key);
-	if (f && (f->flags & OVL_FLOW_REVERSE)) {
-		/* A client that is its own backend has answered. */
-		if (confirm(k, f, v))
-			return 0;
-	}
-	if (!target(k, v, &port))
+	if (known)
+		f = find(&k->key);
+	if (f)
+		own = f->flags & OVL_FLOW_REVERSE;
+	if (v && !own && !target(k, v, &port))
 		return OVL_DROP_SERVICE_PORT;
 	if (f) {
 		if (confirm(k, f, v))
 			return 0;
 		forget(k);
-		if (k->key.protocol == IPPROTO_TCP && !(tcp_flags(k) & OVL_TCP_SYN))
+		if (k->key.protocol == IPPROTO_TCP && !(v && is_syn(k)))
 			return OVL_DROP_BACKEND_GONE;
 	}
-	return begin(k, v, port);
+	if (!v)
+		return OVL_DROP_UNKNOWN_DESTINATION;
+	return own ? OVL_DROP_SERVICE_PORT : begin(k, v, port);
 }
 
 /* known_flow returns the entry of k->key if tables need not be asked. */
@@ -151,6 +152,9 @@ static __always_inline struct flow_entry *known_flow(struct work *k)
 {
 	struct flow_entry *f = find(&k->key);
 
+	/* A reply does not come to the MAC of VIPs, unless its client is its backend. */
+	if (f && (f->flags & (OVL_FLOW_REVERSE | OVL_FLOW_OWN)) == OVL_FLOW_REVERSE)
+		return NULL;
 	if (f && k->now > f->seen && k->now - f->seen >= OVL_SECOND_NS) {
 		if (!refresh()) {
 			forget(k);
@@ -173,11 +177,15 @@ static __always_inline struct flow_entry *known_flow(struct work *k)
 __noinline int to_vip_itself(struct __sk_buff *ctx)
 {
 	struct work *k = work();
+	struct vip_entry *v;
 	struct flow_entry *f;
 	__u32 upper;
 	int reason;
 
-	if (!k || !vip(k->key.vni, k->key.dst))
+	if (!k)
+		return TC_ACT_SHOT;
+	v = vip(k->key.vni, k->key.dst);
+	if (!v)
 		return drop(ctx, OVL_DROP_UNKNOWN_DESTINATION);
 	if (k->upper != (k->ipv6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP))
 		return OVL_REFUSED;
@@ -186,7 +194,7 @@ __noinline int to_vip_itself(struct __sk_buff *ctx)
 	if (!is_icmp_error(k))
 		return drop(ctx, OVL_DROP_SERVICE_PORT);
 	f = quoted_flow(ctx, k, &upper);
-	if (!f || !confirm(k, f, vip(k->key.vni, k->key.dst)))
+	if (!f || !confirm(k, f, v))
 		return drop(ctx, OVL_DROP_SERVICE_PORT);
 	reason = turn_error(ctx, upper);
 	if (reason)
@@ -215,7 +223,7 @@ __noinline int to_service(struct __sk_buff *ctx, __u32 vni)
 	}
 	f = known_flow(k);
 	if (!f || f->epoch != k->epoch) {
-		reason = decide();
+		reason = decide(f != NULL);
 		if (reason)
 			return refuse(ctx, reason);
 		f = find(&k->key);

@@ -16,7 +16,8 @@ var ServiceMAC = encap.MAC{0x0a, 'o', 'v', 'l', 0, 1}
 // Service is a name in front of backends: what an endpoint of the network sends
 // to one of its VIPs goes to one of them (package balance), and comes back from
 // the VIP. The client's host does both, so that the backend sees the client's own
-// address, and other hosts need not know of it.
+// address, and other hosts need not know of it. Flows of a service that is gone are
+// cut: TCP clients get a reset, UDP is dropped.
 type Service struct {
 	// Name is unique in the network.
 	Name string

@@ -157,8 +157,9 @@ func newServiceRemove(a *app) *cobra.Command {
 		Use:     "rm NAME…",
 		Aliases: []string{"remove"},
 		Short:   "Remove services",
-		Long: `Remove services. Their backends stay on the network; connections through a VIP
-go nowhere any more: their packets are dropped, and their clients are not told.`,
+		Long: `Remove services. Their backends stay on the network. Connections through a VIP end:
+TCP clients get a reset with the next packet that they send; what clients send
+by UDP is dropped, and they are not told.`,
 		Example: "  ovlctl service rm web\n  ovlctl service rm web db --network red",
 		Args:    args(1, "NAME…"),
 		RunE: func(cmd *cobra.Command, refs []string) error {

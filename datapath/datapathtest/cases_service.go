@@ -14,6 +14,7 @@ func serviceGroups() []group {
 		{"VIP errors", vipErrorCases},
 		{"VIP path MTU", vipPathCases},
 		{"VIP backends", backendCases},
+		{"VIP removed", removedCases},
 		{"VIP affinity", affinityCases},
 		{"VIP itself", ownBackendCases},
 		{"VIP collisions", collisionCases},

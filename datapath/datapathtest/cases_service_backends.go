@@ -83,7 +83,26 @@ func goneCases(s *Site, name func(string) string, k kind, backend Endpoint) []Ca
 		other = f.again(rest)
 		cases = append(cases, serviceCase(name("a backend is removed, and the client resets"), v, append(steps, rest.becomes(),
 			f.ignored(reset, datapath.DropBackendGone), v.lists(), other.forth(request))...))
+
+		// That is no beginning.
+		v, f, steps = begin()
+		cases = append(cases, serviceCase(name("a backend is removed, and the client sends SYN and ACK"), v, append(steps,
+			v.without(backend).becomes(), f.cut(synAckSegment, datapath.DropBackendGone), v.lists())...))
 	}
+
+	// What it sends until then is its own, also where another service has it.
+	v, f, steps = begin()
+	rest = v.without(backend)
+	another := s.service(s.backend(backend))
+	e := icmpErrors(k.family)[0]
+	tell := func(from, to Party, about []byte) []byte { return ICMPError(from, to, e.typ, e.code, e.rest, about) }
+	untranslated := s.direct(backend, s.A, tell(f.target.Party, f.seen.Party, f.first()(f.seen, f.target)))
+	cases = append(cases, serviceCase(name("a backend is removed that another service has"), v, slices.Concat(steps, []Step{
+		{State: func(st *datapath.State) {
+			rest.state(st)
+			another.state(st)
+		}}, f.unknown(f.reply()), untranslated, v.lists(),
+	}, f.refusedOnce())...))
 
 	// Another endpoint, of another identity, comes to have its addresses.
 	for _, mac := range []Endpoint{backend, s.D} {
@@ -107,7 +126,8 @@ func goneCases(s *Site, name func(string) string, k kind, backend Endpoint) []Ca
 			}
 		}
 		next := f.again(v2)
-		steps = append(steps, Step{State: state})
+		inherited := f.reply()(End{Party{heir.MAC, f.target.Addr}, f.target.Port}, f.seen)
+		steps = append(steps, Step{State: state}, s.direct(mac, s.A, inherited))
 		steps = append(steps, f.refusedOnce()...)
 		cases = append(cases, serviceCase(name("a backend's addresses are another's, at "+mac.MAC.String()), v, append(steps,
 			next.forth(f.more()), v2.lists(next.known(datapath.FlowNew, []build{f.more()}, nil)))...))
@@ -176,10 +196,5 @@ func movedCases(s *Site, name func(string) string, k kind, backend Endpoint) []C
 		closed = f.cut(requestSegment, datapath.DropServicePort)
 	}
 	cases = append(cases, serviceCase(name("a service's port is gone"), v, append(steps, bare.becomes(), closed, closed)...))
-
-	v, _, f, steps = begin()
-	gone := Step{State: func(*datapath.State) {}}
-	cases = append(cases, serviceCase(name("a service is gone"), v, append(steps, gone,
-		f.ignored(f.more(), datapath.DropUnknownDestination), f.unknown(f.reply()))...))
 	return cases
 }

@@ -50,6 +50,24 @@ func ownBackendCases(s *Site) []Case {
 			steps := append(f.begins(), rest.becomes())
 			steps = append(steps, f.refusedOnce()...)
 			cases = append(cases, serviceCase(name("its own backend is removed"), v, append(steps, next.forth(f.more()), next.back(f.reply()))...))
+
+			// It hears of it as a backend, too: an answer begins nothing.
+			for _, every := range []bool{false, true} {
+				v = s.service(s.backend(who), s.backend(s.C))
+				what := "its own backend is removed, and answers"
+				if every {
+					v.Ports = nil
+					what += " a service of every port"
+				}
+				f = v.flow(k.family, k.protocol, who, who, vipPort)
+				in = f.back(f.reply()).In
+				reason := datapath.DropServicePort
+				if k.protocol == protoTCP {
+					reason = datapath.DropBackendGone
+				}
+				told := Step{In: in, Out: []Frame{s.outTo(who, f.strayAnswer(f.reply()))}, Drops: []datapath.DropReason{reason}}
+				cases = append(cases, serviceCase(name(what), v, append(f.begins(), v.without(who).becomes(), told, v.lists())...))
+			}
 		}
 	}
 	return cases

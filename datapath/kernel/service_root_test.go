@@ -200,6 +200,11 @@ func testServiceConnections(t *testing.T, o linktest.Options) {
 		if err := say(to[f.near.Name]); err != nil {
 			t.Errorf("the other backend is gone, and a connection ends: %v", err)
 		}
+		h.network(testVNI, f.mtu).Services = nil
+		h.apply(t)
+		if err := say(to[f.near.Name]); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("a connection to a service that is gone: %v, want a reset", err)
+		}
 		f.serve()
 		if c, err := tcpDial(f.a.Namespace, at); !errors.Is(err, unix.ECONNREFUSED) {
 			t.Errorf("a connection to a service without backends: %v, %v, want it refused", c, err)

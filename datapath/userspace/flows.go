@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/datapath/userspace/flow"
@@ -14,7 +15,8 @@ import (
 
 const flowsName = "flows.json"
 
-// Flows implements datapath.Datapath.
+// Flows implements datapath.Datapath. A flow to a backend that is gone is none: its
+// next packet ends it.
 func (d *Datapath) Flows(ctx context.Context) ([]datapath.Flow, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -24,7 +26,11 @@ func (d *Datapath) Flows(ctx context.Context) ([]datapath.Flow, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return d.flows.Flows(), nil
+	flows := d.flows.Flows()
+	if t := d.table.Load(); t != nil {
+		flows = slices.DeleteFunc(flows, func(f datapath.Flow) bool { return !t.Leads(&f) })
+	}
+	return flows, nil
 }
 
 // loadFlows goes on with the flows of an earlier process. Its file is for one

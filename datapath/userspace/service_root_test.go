@@ -277,3 +277,22 @@ func TestServiceBackendGone(t *testing.T) {
 		t.Errorf("flows to nobody: %+v", flows)
 	}
 }
+
+// TestServiceRemoved: who is connected to a service hears at the next packet that it
+// is gone.
+func TestServiceRemoved(t *testing.T) {
+	b := newServiceBed(t)
+	conn := dial(t, b.a, "tcp")
+	exchange(t, conn, 1000)
+	n := b.state.Networks[0]
+	n.Services = nil
+	b.state.Networks = []datapath.Network{n}
+	b.apply(t)
+	_, err := conn.Write([]byte("is anybody there?"))
+	if err == nil {
+		_, err = conn.Read(make([]byte, 100))
+	}
+	if !errors.Is(err, unix.ECONNRESET) {
+		t.Errorf("%v, want %v", err, unix.ECONNRESET)
+	}
+}

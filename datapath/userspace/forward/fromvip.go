@@ -23,7 +23,8 @@ type arrival struct {
 }
 
 // fromVIP makes of what belongs to a flow a packet from the VIP, docs/adr/0017. All
-// else, and what is not in order, passes untouched.
+// else, and what is not in order, passes untouched; so does what comes from a
+// backend that is none any more.
 func (a *arrival) fromVIP(flows *flow.Memory) {
 	var s nat.Segment
 	if nat.Parse(a.frame, &s) != 0 {
@@ -46,7 +47,7 @@ func (a *arrival) fromVIP(flows *flow.Memory) {
 	key := keyOf(a.network.vni, s.Proto, &ends, false)
 	p := flow.Packet{Now: a.now, End: s.Finishes(a.frame), Reset: s.Resets(a.frame), Packets: a.packets, Bytes: a.bytes}
 	h, ok := flows.Back(&key, false, &p)
-	if !ok {
+	if !ok || !a.network.leads(h.Key.Server, h.Backend, key.Server) {
 		return
 	}
 	if s.First {
@@ -69,7 +70,7 @@ func (a *arrival) errorFromVIP(flows *flow.Memory, s *nat.Segment) {
 	}
 	key := keyOf(a.network.vni, q.Proto, &q.Ends, true)
 	h, ok := flows.QuotedBack(&key, false, a.now)
-	if !ok {
+	if !ok || !a.network.leads(h.Key.Server, h.Backend, key.Server) {
 		return
 	}
 	outer, quoted := endsOf(&h.Key, false), endsOf(&h.Key, true)

@@ -222,6 +222,20 @@ func newBackend(b *datapath.Backend, v6 bool) *backend {
 	return nil
 }
 
+// leads says whether there is a service with that VIP, of whose backends that one is
+// at that address.
+func (n *network) leads(vip [16]byte, id string, addr [16]byte) bool {
+	v := n.vips[vip]
+	return v != nil && v.known(id, addr) != nil
+}
+
+// Leads says whether a flow goes on: whether the service that has the VIP, now, has
+// the flow's backend.
+func (t *Table) Leads(f *datapath.Flow) bool {
+	n := t.networks[f.VNI]
+	return n != nil && n.leads(f.VIP.Addr().As16(), f.BackendID, f.Backend.Addr().As16())
+}
+
 // isVIP says whether ARP or neighbour discovery that asks for an address is answered
 // with ServiceMAC.
 func (n *network) isVIP(a netip.Addr) bool {

@@ -21,34 +21,42 @@ import (
 func (o *Out) service(f offload.Frame, least int) datapath.DropReason {
 	v := o.local.network.vips[o.head.DstAddr]
 	if v == nil || v.v6 != (o.head.EtherType == packet.TypeIPv6) {
-		return datapath.DropUnknownDestination
+		return o.noVIP(f)
 	}
 	var s nat.Segment
-	if reason := nat.Parse(f.Data, &s); reason != 0 {
-		return reason
-	}
-	ends := s.Ends(f.Data)
-	var ok bool
-	if s.Later {
-		if ends.SrcPort, ends.DstPort, ok = o.flows.Ports(fragmentOf(o.local.network, &s, &ends), o.time()); !ok {
-			return datapath.DropServiceFragment
-		}
-	}
+	ends, reason := o.ends(f.Data, &s)
 	switch {
+	case reason != 0:
+		return reason
 	case s.IsICMP():
 		return o.icmpToVIP(f, v, &s, least)
 	case !s.HasPorts():
 		return o.refuse(f, &s, datapath.DropServicePort, answer.ProtocolUnreachable)
 	}
 	p := o.flowPacket(f.Data, &s)
-	if o.local.end.backend.Load() && o.answersItself(f, &s, &ends, &p) {
-		return o.deliver(o.from, f)
-	}
 	target, offered := v.target(s.Proto, ends.DstPort)
+	key := keyOf(o.local.network.vni, s.Proto, &ends, true)
+	var h flow.Hit
+	known := false
+	if offered {
+		h, known = o.flows.Out(&key, &p)
+	}
+	if !known {
+		back := keyOf(o.local.network.vni, s.Proto, &ends, false)
+		if own, ok := o.flows.Back(&back, true, &p); ok && own.Self {
+			return o.toItself(f, v, &s, &ends, &own, &p)
+		}
+	}
 	if !offered {
 		return o.refuse(f, &s, datapath.DropServicePort, answer.PortUnreachable)
 	}
-	h, b, reason := o.flow(v, &s, &ends, target, &p)
+	var b *backend
+	if known {
+		b, reason = o.goesOn(v, &key, &h, &p)
+	}
+	if b == nil && reason == 0 {
+		h, b, reason = o.begin(v, &key, target, &p)
+	}
 	if reason != 0 {
 		return o.refuse(f, &s, reason, answer.PortUnreachable)
 	}
@@ -64,38 +72,79 @@ func (o *Out) service(f offload.Frame, least int) datapath.DropReason {
 	return o.toBackend(f, to, h.Self)
 }
 
-// flow finds the flow of a packet and its backend, or begins one.
-func (o *Out) flow(v *vip, s *nat.Segment, ends *nat.Ends, target uint16, p *flow.Packet) (flow.Hit, *backend, datapath.DropReason) {
-	vni := o.local.network.vni
-	key := keyOf(vni, s.Proto, ends, true)
-	h, ok := o.flows.Out(&key, p)
-	if ok {
-		if b := v.known(h.Backend, h.Key.Server); b != nil {
-			if h.Refreshed && v.affinity > 0 {
-				o.flows.SetClient(&key, b.id, p.Now)
-			}
-			return h, b, 0
-		}
-		o.flows.Forget(&key)
-		if s.Proto == nat.TCP && !p.SYN {
-			return h, nil, datapath.DropBackendGone
+// ends reads those of a packet: a later fragment has the ports of its first.
+func (o *Out) ends(frame []byte, s *nat.Segment) (nat.Ends, datapath.DropReason) {
+	if reason := nat.Parse(frame, s); reason != 0 {
+		return nat.Ends{}, reason
+	}
+	ends := s.Ends(frame)
+	if s.Later {
+		var ok bool
+		if ends.SrcPort, ends.DstPort, ok = o.flows.Ports(fragmentOf(o.local.network, s, &ends), o.time()); !ok {
+			return ends, datapath.DropServiceFragment
 		}
 	}
-	b := o.affine(v, &key, p.Now)
+	return ends, 0
+}
+
+// noVIP drops what is for an address that is no VIP. If it was one, of which a flow
+// is remembered, that ends here, and a TCP client is told.
+func (o *Out) noVIP(f offload.Frame) datapath.DropReason {
+	var s nat.Segment
+	ends, reason := o.ends(f.Data, &s)
+	if reason != 0 || !s.HasPorts() {
+		return datapath.DropUnknownDestination
+	}
+	p := o.flowPacket(f.Data, &s)
+	key := keyOf(o.local.network.vni, s.Proto, &ends, true)
+	if _, ok := o.flows.Out(&key, &p); !ok {
+		back := keyOf(o.local.network.vni, s.Proto, &ends, false)
+		h, ok := o.flows.QuotedBack(&back, true, p.Now)
+		if !ok || !h.Self {
+			return datapath.DropUnknownDestination
+		}
+		key = h.Key
+	}
+	o.flows.Forget(&key)
+	if s.Proto == nat.TCP {
+		return o.refuse(f, &s, datapath.DropBackendGone, answer.PortUnreachable)
+	}
+	return datapath.DropUnknownDestination
+}
+
+// goesOn is the backend of a flow. With none, and no reason to drop the packet, that
+// begins a new one: the backend is gone, and the flow forgotten.
+func (o *Out) goesOn(v *vip, k *flow.Key, h *flow.Hit, p *flow.Packet) (*backend, datapath.DropReason) {
+	b := v.known(h.Backend, h.Key.Server)
+	switch {
+	case b == nil:
+		o.flows.Forget(k)
+		if k.Protocol == nat.TCP && !p.SYN {
+			return nil, datapath.DropBackendGone
+		}
+	case h.Refreshed && v.affinity > 0:
+		o.flows.SetClient(k, b.id, p.Now)
+	}
+	return b, 0
+}
+
+// begin finds a backend for a new flow.
+func (o *Out) begin(v *vip, k *flow.Key, target uint16, p *flow.Packet) (flow.Hit, *backend, datapath.DropReason) {
+	b := o.affine(v, k, p.Now)
 	if b == nil {
 		b = v.choose(balance.Flow{
-			Protocol: s.Proto,
-			Client:   netip.AddrPortFrom(netip.AddrFrom16(ends.Src), ends.SrcPort),
-			VIP:      netip.AddrPortFrom(netip.AddrFrom16(ends.Dst), ends.DstPort),
+			Protocol: uint8(k.Protocol),
+			Client:   netip.AddrPortFrom(netip.AddrFrom16(k.Client), k.ClientPort),
+			VIP:      netip.AddrPortFrom(netip.AddrFrom16(k.Server), k.ServerPort),
 		})
 	}
 	if b == nil {
-		return h, nil, datapath.DropNoBackend
+		return flow.Hit{}, nil, datapath.DropNoBackend
 	}
 	if v.affinity > 0 {
-		o.flows.SetClient(&key, b.id, p.Now)
+		o.flows.SetClient(k, b.id, p.Now)
 	}
-	return o.flows.Add(&key, b.id, b.addr, target, p), b, 0
+	return o.flows.Add(k, b.id, b.addr, target, p), b, 0
 }
 
 // affine is the backend that a client has been to, if it is to be that one again.
@@ -138,25 +187,27 @@ func (o *Out) toBackend(f offload.Frame, to *endpoint, self bool) datapath.DropR
 	return o.send(to.peer, f, o.head.ECN())
 }
 
-// answersItself turns what a client that is its own backend answers to the VIP.
-// False: it is a packet of a client like others.
-func (o *Out) answersItself(f offload.Frame, s *nat.Segment, ends *nat.Ends, p *flow.Packet) bool {
-	key := keyOf(o.local.network.vni, s.Proto, ends, false)
-	h, ok := o.flows.Back(&key, true, p)
-	if !ok {
-		return false
+// toItself turns what a client that is its own backend answers to the VIP. An
+// answer begins no flow where its own has ended.
+func (o *Out) toItself(f offload.Frame, v *vip, s *nat.Segment, ends *nat.Ends, h *flow.Hit, p *flow.Packet) datapath.DropReason {
+	if v.known(h.Backend, ends.Src) == nil {
+		o.flows.Forget(&h.Key)
+		if s.Proto == nat.TCP && !p.SYN {
+			return o.refuse(f, s, datapath.DropBackendGone, answer.PortUnreachable)
+		}
+		return o.refuse(f, s, datapath.DropServicePort, answer.PortUnreachable)
 	}
 	if s.First {
 		o.flows.SetPorts(fragmentOf(o.local.network, s, ends), ends.SrcPort, ends.DstPort, p.Now)
 	}
 	is := endsOf(&h.Key, false)
 	s.SetEnds(f.Data, &is, s.Unfinished(f))
-	o.toItself(f.Data)
-	return true
+	o.setItself(f.Data)
+	return o.deliver(o.from, f)
 }
 
-// toItself sets the MACs of a frame from a VIP to its sender.
-func (o *Out) toItself(frame []byte) {
+// setItself sets the MACs of a frame from a VIP to its sender.
+func (o *Out) setItself(frame []byte) {
 	copy(frame, o.local.end.mac[:])
 	copy(frame[srcMACAt:], datapath.ServiceMAC[:])
 }
@@ -203,10 +254,10 @@ func (o *Out) icmpToVIP(f offload.Frame, v *vip, s *nat.Segment, least int) data
 		return o.toBackend(f, to, h.Self)
 	}
 	key = keyOf(vni, q.Proto, &q.Ends, true)
-	if h, ok := o.flows.QuotedBack(&key, true, o.time()); ok && o.local.end.backend.Load() {
+	if h, ok := o.flows.QuotedBack(&key, true, o.time()); ok && v.known(h.Backend, key.Server) != nil {
 		outer, quoted := endsOf(&h.Key, false), endsOf(&h.Key, true)
 		s.SetQuoted(f.Data, &q, &outer, &quoted)
-		o.toItself(f.Data)
+		o.setItself(f.Data)
 		return o.deliver(o.from, f)
 	}
 	return datapath.DropServicePort
