@@ -45,10 +45,12 @@ func vipErrorCases(s *Site) []Case {
 					return BriefICMPError(from, to, e.typ, e.code, e.rest, about[:head+quoted])
 				}
 				name := fmt.Sprintf("%s about %s", e.name, k)
+				// What follows is no part of the quote.
+				padded := func(from, to Party, about []byte) []byte { return append(brief(from, to, about), make([]byte, 20)...) }
 				for _, how := range []struct {
 					name string
 					tell func(from, to Party, about []byte) []byte
-				}{{"", tell}, {" in few words", brief}} {
+				}{{"", tell}, {" in few words", brief}, {" in few words in a padded frame", padded}} {
 					f := v.flow(k.family, k.protocol, s.A, backend, vipPort)
 					steps := append(f.begins(), f.tells(how.tell, f.reply()), f.isTold(how.tell, f.first()),
 						f.tells(how.tell, long(f)), f.isTold(how.tell, long(f)), f.forth(f.more()), f.back(f.reply()))
@@ -110,6 +112,8 @@ func poorErrorCase(s *Site, k kind) Case {
 	for _, frame := range [][]byte{
 		about(reply[:head+7]), about(reply[:head]), about(reply[:OuterIPOffset+7]), about(reply[:OuterIPOffset]),
 		about(another), about(pieces[1]), inPieces[0],
+		// What pads a frame is no part of the quote.
+		append(about(reply[:head+7]), make([]byte, 20)...),
 	} {
 		steps = append(steps, Step{In: []Frame{{RedA, frame}}, Drops: []datapath.DropReason{datapath.DropServicePort}})
 	}

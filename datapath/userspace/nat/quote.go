@@ -58,6 +58,10 @@ func (s *Segment) IsError(frame []byte) bool {
 // that tells its ports.
 func (s *Segment) Quote(frame []byte, q *Quote) bool {
 	*q = Quote{l3: s.L4 + icmpLen}
+	frame = s.unpadded(frame)
+	if len(frame) < q.l3 {
+		return false
+	}
 	ip := frame[q.l3:]
 	if s.V6 {
 		if len(ip) < ip6Len || ip[0]>>4 != 6 {
@@ -86,6 +90,7 @@ func (s *Segment) Quote(frame []byte, q *Quote) bool {
 // SetQuoted changes the addresses of an ICMP error, and addresses and ports of what
 // it quotes.
 func (s *Segment) SetQuoted(frame []byte, q *Quote, outer, quoted *Ends) {
+	frame = s.unpadded(frame)
 	end := min(len(frame), q.L4+tcpLen)
 	changed := frame[q.l3:end]
 	was := offload.Sum(changed, 0)
@@ -101,6 +106,15 @@ func (s *Segment) SetQuoted(frame []byte, q *Quote, outer, quoted *Ends) {
 	}
 	sum := frame[s.L4+icmpSumAt:]
 	binary.BigEndian.PutUint16(sum, mended(binary.BigEndian.Uint16(sum), by))
+}
+
+// unpadded is a frame up to where its packet ends.
+func (s *Segment) unpadded(frame []byte) []byte {
+	end := ethLen + int(binary.BigEndian.Uint16(frame[ethLen+2:]))
+	if s.V6 {
+		end = ethLen + ip6Len + int(binary.BigEndian.Uint16(frame[ethLen+4:]))
+	}
+	return frame[:min(end, len(frame))]
 }
 
 // TurnEcho makes the reply of an echo request, in place.
