@@ -7,6 +7,7 @@ func serviceGroups() []group {
 		{"VIP addresses", vipAddressCases},
 		{"VIP balance", balanceCases},
 		{"VIP packets", vipPacketCases},
+		{"VIP uncut packets", vipUncutCases},
 		{"VIP connection", connectionCases},
 		{"VIP and direct connections", directCases},
 		{"VIP refusals", refusalCases},

@@ -69,6 +69,11 @@ type Step struct {
 	// standard State, changed. nil leaves it as it is.
 	State func(*datapath.State)
 	In    []Frame
+	// Segments says that the senders of In leave it to others to cut their packets
+	// (TSO, UDP GSO): into segments of so many bytes of payload each, and to make
+	// their checksums. 0: frames are as they are. Only what a veth pair's end sends
+	// can be such.
+	Segments int
 	// Quote makes more of them, which quote a packet that the datapath has sent
 	// over the underlay: sport is the outer source port of the last one.
 	Quote func(sport uint16) []Frame

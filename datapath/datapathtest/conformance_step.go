@@ -37,7 +37,11 @@ func (l *lab) run(t *testing.T, c Case) {
 		if s.State != nil {
 			l.apply(t, s.State)
 		}
-		if err := l.step(t.Context(), s); err != nil {
+		err := l.step(t.Context(), s)
+		if errors.Is(err, errUncut) {
+			t.Skip(err)
+		}
+		if err != nil {
 			t.Errorf("step %d: %v", i+1, err)
 			l.patience = lessPatience
 			return
@@ -68,7 +72,12 @@ func (l *lab) step(ctx context.Context, s Step) error {
 		s.In = slices.Concat(s.In, in)
 	}
 	for _, f := range s.In {
-		if err := l.by[f.At].send(f.Bytes); err != nil {
+		if s.Segments > 0 {
+			err = l.by[f.At].sendUncut(f.Bytes, s.Segments)
+		} else {
+			err = l.by[f.At].send(f.Bytes)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -117,7 +126,7 @@ func (l *lab) step(ctx context.Context, s Step) error {
 	if after, err = l.dp.Stats(ctx); err != nil {
 		return err
 	}
-	miscounted := l.checkPorts(before, after, s.In, got)
+	miscounted := l.checkPorts(before, after, s, got)
 	lost := sentinels.remove(got)
 
 	var problems []string

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,6 +20,9 @@ type wire struct {
 	at  Place
 	fd  int
 	tap bool
+	// uncut takes packets that are still to be cut, each behind a virtio header.
+	// -1: there is no such way.
+	uncut int
 }
 
 // maxFrame is more than any interface of a lab takes.
@@ -49,7 +53,29 @@ func openPacket(at Place, device string) (*wire, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("%s: packet socket on %s: %w", at, device, err)
 	}
-	return &wire{at: at, fd: fd}, nil
+	uncut, err := openUncut(i.Index)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("%s: packet socket on %s: %w", at, device, err)
+	}
+	return &wire{at: at, fd: fd, uncut: uncut}, nil
+}
+
+// openUncut opens a packet socket that only sends.
+func openUncut(ifindex int) (int, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	err = errors.Join(
+		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1),
+		unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: ifindex}),
+	)
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // openTAP opens a TAP interface of the calling thread's namespace, as the
@@ -68,22 +94,43 @@ func openTAP(at Place, device string) (*wire, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("%s: TAP %s: %w", at, device, err)
 	}
-	return &wire{at: at, fd: fd, tap: true}, nil
+	return &wire{at: at, fd: fd, tap: true, uncut: -1}, nil
 }
 
-func (w *wire) close() { _ = unix.Close(w.fd) }
+func (w *wire) close() {
+	_ = unix.Close(w.fd)
+	if w.uncut >= 0 {
+		_ = unix.Close(w.uncut)
+	}
+}
 
-// send puts a frame on the wire, waiting for room if need be.
-func (w *wire) send(frame []byte) error {
+// send puts a frame on the wire.
+func (w *wire) send(frame []byte) error { return w.write(w.fd, frame) }
+
+// errUncut is of kernels before Linux 6.2.
+var errUncut = errors.New("the kernel takes no UDP that is to be cut from others than its own sockets")
+
+// sendUncut puts a packet on the wire that is still to be cut into segments of that
+// size.
+func (w *wire) sendUncut(frame []byte, size int) error {
+	err := w.write(w.uncut, virtio(frame, size))
+	if _, _, protocol := upperHeader(frame); errors.Is(err, unix.EINVAL) && protocol == layers.IPProtocolUDP {
+		return errUncut
+	}
+	return err
+}
+
+// write waits for room if need be.
+func (w *wire) write(fd int, frame []byte) error {
 	for {
-		_, err := unix.Write(w.fd, frame)
+		_, err := unix.Write(fd, frame)
 		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) {
 			if err != nil {
 				return fmt.Errorf("%s: send %d bytes: %w", w.at, len(frame), err)
 			}
 			return nil
 		}
-		fds := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLOUT}}
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 		if _, err := unix.Poll(fds, 1000); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("%s: wait to send: %w", w.at, err)
 		}

@@ -21,10 +21,14 @@ func CheckBalance(s datapath.Stats) error {
 
 // checkPorts compares what was counted for each port and for all peers with what
 // the suite has sent in and heard, sentinels included.
-func (l *lab) checkPorts(before, after datapath.Stats, in []Frame, got heard) error {
+func (l *lab) checkPorts(before, after datapath.Stats, s Step, got heard) error {
 	sent := map[Place]datapath.Counter{}
-	for _, f := range in {
-		sent[f.At] = sent[f.At].Add(sizeOf(f.Bytes))
+	for _, f := range s.In {
+		size := sizeOf(f.Bytes)
+		if s.Segments > 0 {
+			size = sizeUncut(f.Bytes, s.Segments)
+		}
+		sent[f.At] = sent[f.At].Add(size)
 	}
 	for _, at := range l.speakers {
 		sent[at] = sent[at].Add(sizeOf(l.nextSentinel(Party{}, Party{})))
