@@ -21,5 +21,6 @@ func serviceGroups() []group {
 		{"VIP collisions", collisionCases},
 		{"VIP fragments", vipFragmentCases},
 		{"VIP details", vipDetailCases},
+		{"VIP crowds", crowdCases},
 	}
 }

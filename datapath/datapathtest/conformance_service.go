@@ -213,6 +213,7 @@ func (v *vip) flowFrom(f Family, protocol uint8, client Endpoint, clientPort, po
 // at is the flow where it goes to that backend.
 func (f flow) at(b datapath.Backend, target uint16) flow {
 	f.backendID = b.ID
+	f.backend = crowdEndpoint(b)
 	for _, e := range f.site.endpoints() {
 		if e.MAC == b.MAC {
 			f.backend = e
@@ -231,10 +232,10 @@ func (f flow) again(v *vip) flow {
 
 // into is a frame that an endpoint sends, at the place where it comes in.
 func (s *Site) into(e Endpoint, frame []byte) Frame {
-	switch e {
-	case s.C, s.D:
+	switch {
+	case e == s.C, e == s.D:
 		return s.From(s.Host2, Red, frame)
-	case s.E:
+	case e == s.E, inCrowd(e):
 		return s.From(s.Host3, Red, frame)
 	}
 	return Frame{s.port(e), frame}
@@ -242,10 +243,10 @@ func (s *Site) into(e Endpoint, frame []byte) Frame {
 
 // outTo is a frame that an endpoint receives, at the place where it comes out.
 func (s *Site) outTo(e Endpoint, frame []byte) Frame {
-	switch e {
-	case s.C, s.D:
+	switch {
+	case e == s.C, e == s.D:
 		return s.To(s.Host2, Red, frame)
-	case s.E:
+	case e == s.E, inCrowd(e):
 		return s.To(s.Host3, Red, frame)
 	}
 	return Frame{s.port(e), frame}
