@@ -99,6 +99,10 @@ static __always_inline int begin(struct work *k, const struct vip_entry *v, __u1
 	f->flags |= OVL_FLOW_REVERSE;
 	if (bpf_map_update_elem(&ovl_flows_young, &k->other, f, BPF_ANY))
 		return OVL_DROP_NO_BACKEND;
+	/* What has been looked up since it was made is pushed out later. The client's
+	 * direction is, when its packet goes on; the answers' shall not go before.
+	 */
+	find(&k->other);
 	return 0;
 }
 

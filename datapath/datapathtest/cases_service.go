@@ -22,5 +22,6 @@ func serviceGroups() []group {
 		{"VIP fragments", vipFragmentCases},
 		{"VIP details", vipDetailCases},
 		{"VIP crowds", crowdCases},
+		{"VIP flood", floodCases},
 	}
 }
