@@ -136,8 +136,18 @@ func othersErrorCase(s *Site, k kind) Case {
 		In:    []Frame{{RedB, tell(s.B.on(k.family), f.to.Party, f.reply()(f.to, f.from))}},
 		Drops: []datapath.DropReason{datapath.DropServicePort},
 	}
-	passing := s.direct(s.E, s.A, tell(s.E.on(k.family), f.from.Party, f.first()(f.seen, f.target)))
-	return serviceCase("errors about a flow of others, "+k.String(), v, append(f.begins(), ofAnother, passing, f.forth(f.more()))...)
+	steps := append(f.begins(), ofAnother)
+	// With the ports of the flow, and an address that is not of its packets.
+	stranger, other := End{s.E.on(k.family), f.to.Port}, End{s.TAP.on(k.family), f.from.Port}
+	for _, about := range [][]byte{f.reply()(stranger, f.from), f.reply()(f.to, other)} {
+		steps = append(steps, Step{In: []Frame{{RedA, tell(f.from.Party, f.to.Party, about)}}, Drops: []datapath.DropReason{datapath.DropServicePort}})
+	}
+	stranger.Port = f.target.Port
+	for _, about := range [][]byte{f.first()(f.seen, stranger), f.first()(other, f.target)} {
+		steps = append(steps, s.direct(s.C, s.A, tell(f.target.Party, f.from.Party, about)))
+	}
+	steps = append(steps, s.direct(s.E, s.A, tell(s.E.on(k.family), f.from.Party, f.first()(f.seen, f.target))), f.forth(f.more()))
+	return serviceCase("errors about a flow of others, "+k.String(), v, steps...)
 }
 
 // long is a packet of a flow that is more than an error quotes.
