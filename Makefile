@@ -22,7 +22,7 @@ export CGO_ENABLED := 0
 # What the tests, the demo and the benchmark run, beside ovl itself.
 TEST_PROGRAMS  := ip ethtool ping tracepath nsenter taskset iperf3 sockperf wrk tcpdump tshark bpftool ps sysctl setpriv nft
 DEMO_PROGRAMS  := ip bridge ss sysctl nsenter flock pgrep ping iperf3 bpftool
-BENCH_PROGRAMS := ip ethtool nsenter taskset iperf3 sockperf wrk dockerd iptables mount nft
+BENCH_PROGRAMS := ip ethtool nsenter taskset iperf3 sockperf wrk dockerd iptables mount nft dnsmasq
 
 .DEFAULT_GOAL := help
 

@@ -98,7 +98,8 @@ const (
 )
 
 // pairScenarios are measured on an underlay with the usual MTU. Those of
-// services are in services.go, and those of large tables in growth.go.
+// services are in services.go, of names in names.go, and of large tables in
+// growth.go.
 var pairScenarios = []Scenario{
 	{
 		Name:          "tcp",

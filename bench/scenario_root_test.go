@@ -14,8 +14,8 @@ import (
 
 func TestMain(m *testing.M) { linktest.VerifyNoLeaks(m) }
 
-// Every scenario gives plausible figures, here over the baseline, and of those
-// with services over nftables.
+// Every scenario gives plausible figures, here over the baseline, of those
+// with services over nftables, and of names by dnsmasq.
 func TestMeasure(t *testing.T) {
 	linktest.NeedRoot(t)
 	t.Run("pair", func(t *testing.T) {
@@ -23,6 +23,9 @@ func TestMeasure(t *testing.T) {
 	})
 	t.Run("services", func(t *testing.T) {
 		measureAll(t, named(contender.Balancing(contender.Options{}, []int{10}), "nft-vip/10"), serviceScenarios)
+	})
+	t.Run("names", func(t *testing.T) {
+		measureAll(t, named(contender.Naming(contender.Options{}, 10), contender.NamesBaseline), nameScenarios)
 	})
 }
 
@@ -34,6 +37,11 @@ func named(all []contender.Contender, name string) contender.Contender {
 // that figures are good ones is no matter of a test.
 func measureAll(t *testing.T, c contender.Contender, scenarios []Scenario) {
 	lab := linktest.New(t, linktest.Options{Hosts: 2})
+	t.Cleanup(func() {
+		if err := c.Teardown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	pair, err := c.Setup(t.Context(), lab)
 	if err != nil {
 		t.Fatal(err)

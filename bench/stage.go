@@ -49,6 +49,7 @@ func stages(o options) []Stage {
 			Scenarios:  jumboScenarios,
 		},
 		serviceStage(o.contenders),
+		nameStage(o.contenders),
 		growthStage(o.contenders),
 	}
 	var out []Stage

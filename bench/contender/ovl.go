@@ -18,7 +18,8 @@ import (
 
 // ovl is the real thing: an `ovlctl up` on each of the first two hosts, a
 // network, and an attached namespace on each. Where it is to grow, a third
-// host brings remote endpoints (ovl_grown.go) or services (ovl_services.go).
+// host brings remote endpoints (ovl_grown.go, ovl_names.go) or services
+// (ovl_services.go).
 type ovl struct {
 	// name is "ovl" if it is empty.
 	name   string
@@ -33,6 +34,9 @@ type ovl struct {
 	remotes int
 	// services is how many there are; with none, it is not measured with them.
 	services int
+	// named: its remotes are asked for by their names.
+	named bool
+	asked measure.Names
 
 	logs   string
 	agents []*agent
@@ -68,7 +72,7 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 		return measure.Pair{}, err
 	}
 	subnets := []string{"--subnet", "10.0.0.0/24", "--subnet", "fd51::/64"}
-	if o.grows || o.services > 0 {
+	if o.grows || o.named || o.services > 0 {
 		subnets = []string{"--subnet", grownSubnet.String()}
 	}
 	if _, err := o.agents[0].ctl(ctx, append([]string{"network", "create", ovlNetwork}, subnets...)...); err != nil {
@@ -87,6 +91,9 @@ func (o *ovl) Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error
 		}
 	}
 	pair := measure.Pair{Client: ends[0], Server: ends[1]}
+	if o.named {
+		return pair, o.offerNames(ctx, lab, pair.Client)
+	}
 	if o.services > 0 {
 		return pair, o.serve(ctx, lab, token, pair)
 	}

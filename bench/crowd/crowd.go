@@ -214,7 +214,7 @@ func endpoints(node string, n store.Network, addrs []netip.Addr) []row {
 	for i, addr := range addrs {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", node, i))
 		id := hex.EncodeToString(sum[:16])
-		name := fmt.Sprintf("crowd-%d", i)
+		name := EndpointName(i)
 		out = append(out, row{store.TableEndpoint, id, store.Endpoint{
 			ID:         id,
 			Name:       name,
@@ -233,6 +233,9 @@ func endpoints(node string, n store.Network, addrs []netip.Addr) []row {
 	}
 	return out
 }
+
+// EndpointName is what the i-th endpoint is called, from 0.
+func EndpointName(i int) string { return fmt.Sprintf("crowd-%d", i) }
 
 // ServiceName is what the i-th service is called, from 0.
 func ServiceName(i int) string { return fmt.Sprintf("crowd-%d", i) }

@@ -16,6 +16,7 @@ func about() []contenderText {
 		{"previous", "ovl as it was before a change"},
 		{"ovl-vip", "the same as `ovl`, with services; what is measured goes to the VIP of one of them, whose backend is the other endpoint"},
 		{"ovl-userspace-vip", "the same of `ovl-userspace`"},
+		{"dnsmasq", "the `vxlan` contender with a gateway for names on the client's host: a namespace on the bridge with dnsmasq in it, which has 1 000 names in a hosts file. `ovl` and `ovl-userspace` have as many endpoints on a third host, and answer from the network's gateway. The ratios of names are taken against it"},
 		{"nft-vip", "the `vxlan` contender with nftables rules in the client's host as kube-proxy has them in its nftables mode: a verdict map of VIPs and ports, chains for services and backends, DNAT and conntrack, and what comes back over the bridge passes them too. No masquerading, and no checks beside: the least that it takes"},
 	}
 }
@@ -65,6 +66,10 @@ func methods() []Method {
 			"CPU time and memory of the processes on one host when nothing happens, and of its tables in the kernel; once a run"},
 		{[]string{"vip-crr", "vip-crr-direct", "vip-tcp", "vip-tcp-direct"}, "through a VIP",
 			"the same client and the same server, straight and then through the VIP, with 1, 1 000 and 10 000 services in the tables, each of which has a backend"},
+		{[]string{"names-rate"}, "queries for names",
+			"a client that keeps 64 queries on their way, each for the next of 1 000 names, to who answers on its own host; queries and answers go in batches, over one socket"},
+		{[]string{"names-p50", "names-p99", "names-other-p99", "names-cpu"}, "answer to a query",
+			"one endpoint asks every 50 µs, whatever the answers do, and a second one on the same host a thousand times a second, one query after the other. A time is taken from when the query is due. CPU time is that of the program that answers, and of the kernel for it"},
 		{[]string{"vip-change"}, "change of a backend",
 			"from the call that drains a service's only backend until the first new connection to the VIP is refused, and from the call that takes it back until the first succeeds; the median of several of both. `nft-vip` is told by the `nft` program. A connection is tried every 200 µs"},
 	}

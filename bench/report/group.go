@@ -14,8 +14,8 @@ type Group struct {
 }
 
 // groups of figures in the order in which they are shown, with the units that
-// belong to each. What has no baseline is about services or growth; what has
-// another unit comes last.
+// belong to each. What is about names has a baseline of its own, what has
+// none is about services or growth; what has another unit comes last.
 var groups = []struct {
 	name, title string
 	units       []string
@@ -27,12 +27,17 @@ var groups = []struct {
 	{"cpu", "CPU time", []string{"s/GB", "CPU s/GB", "s/Mpkt", "CPU s/Mpkt", "s/Mpackets"}},
 	{"setup", "Setting up", []string{"ms", "s"}},
 	{"services", "Services", nil},
+	{"names", "Names", nil},
 	{"growth", "Growth", nil},
 	{"other", "Other", nil},
 }
 
-// servicesPrefix begins the names of figures about services.
-const servicesPrefix = "vip-"
+// servicesPrefix begins the names of figures about services, and namesPrefix of
+// those about names.
+const (
+	servicesPrefix = "vip-"
+	namesPrefix    = "names-"
+)
 
 // counted says what the number in a contender's name NAME/NUMBER is of.
 func (f *Figure) counted() string {
@@ -60,6 +65,9 @@ func (r *Report) Groups() []Group {
 }
 
 func groupOf(f *Figure) string {
+	if strings.HasPrefix(f.Name, namesPrefix) {
+		return "names"
+	}
 	if f.Baseline == "" {
 		if strings.HasPrefix(f.Name, servicesPrefix) {
 			return "services"

@@ -235,3 +235,37 @@ func TestColourOfServices(t *testing.T) {
 		}
 	}
 }
+
+// Names are a group of their own, held against another baseline.
+func TestNamesFigures(t *testing.T) {
+	r := New(3, time.Second)
+	rate := &Figure{Name: "names-rate", Title: "Rate", Unit: "k/s", Baseline: "dnsmasq"}
+	slow := &Figure{Name: "names-p99", Title: "Time", Unit: "µs", LowerIsBetter: true, Baseline: "dnsmasq"}
+	for range 3 {
+		rate.Add("dnsmasq", 50)
+		rate.Add("ovl", 60)
+		slow.Add("dnsmasq", 900)
+		slow.Add("ovl", 1100)
+	}
+	r.Figures = append(r.Figures, rate, slow)
+	r.Summarize()
+	groups := r.Groups()
+	if len(groups) != 1 || groups[0].Name != "names" || !strings.Contains(string(r.Plot(groups[0])), "ratio to dnsmasq") {
+		t.Errorf("groups are %+v", groups)
+	}
+	var got []string
+	for _, g := range r.Goals() {
+		met := " met"
+		if !g.Met() {
+			met = " missed"
+		}
+		got = append(got, g.Figure.Name+" "+g.String()+met)
+	}
+	want := []string{"names-rate ≥ 1.00 met", "names-rate ≥ 20 k/s met", "names-p99 ≤ 1000 µs missed"}
+	if !slices.Equal(got, want) {
+		t.Errorf("goals are %q, want %q", got, want)
+	}
+	if losses := r.Losses(); len(losses) != 1 || losses[0].Best != "dnsmasq" {
+		t.Errorf("it loses %+v", losses)
+	}
+}

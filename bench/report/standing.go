@@ -100,7 +100,7 @@ const (
 // ovlUserspace is ovl with the userspace datapath.
 const ovlUserspace = "ovl-userspace"
 
-// goals are the ratios, and one value, that ovl is to reach, each in one run.
+// goals are the ratios, and some values, that ovl is to reach, each in one run.
 var goals = []struct {
 	contender, figure, against string
 	ratio                      float64
@@ -131,6 +131,13 @@ var goals = []struct {
 	{"ovl-userspace-vip/10000", "vip-crr", direct, 0.95},
 	{"ovl-userspace-vip/10000", "vip-tcp", direct, 0.95},
 	{"ovl-userspace-vip/10000", "vip-change", absolute, 20},
+	{"ovl", "names-rate", "dnsmasq", 1.0},
+	{"ovl", "names-rate", absolute, 20},
+	{"ovl", "names-p99", absolute, 1000},
+	{"ovl", "names-other-p99", absolute, 5000},
+	{ovlUserspace, "names-rate", "dnsmasq", 1.0},
+	{ovlUserspace, "names-p99", absolute, 1000},
+	{ovlUserspace, "names-other-p99", absolute, 5000},
 }
 
 // Goal is a ratio that ovl, with either datapath, is to reach, and what it has
