@@ -108,19 +108,6 @@ func TestChangesAreSeenAtOnce(t *testing.T) {
 	}
 }
 
-// An answer comes from the address that was asked.
-func TestAnswersComeFromWhereAsked(t *testing.T) {
-	l := newLab(t, Options{})
-	q := new(dns.Msg).SetQuestion("a.", dns.TypeA)
-	for _, c := range []struct{ transport, from, to string }{
-		{"udp4", clientAddr, "127.0.0.1"}, {"udp4", clientAddr, "127.0.0.53"}, {"udp4", otherAddr, "127.3.2.1"}, {"tcp4", otherAddr, "127.3.2.1"}, {"udp6", "::1", "::1"},
-	} {
-		if got := text(l.exchange(t, c.transport, "blue", c.from, c.to, q)); got != "NOERROR a. 1 IN A 127.1.0.1" {
-			t.Errorf("%s from %s to %s: %s", c.transport, c.from, c.to, got)
-		}
-	}
-}
-
 func TestOnlyEndpointsAreAnswered(t *testing.T) {
 	l := newLab(t, Options{})
 	for _, name := range []string{"a.", "nobody.", "www.example.com."} {
