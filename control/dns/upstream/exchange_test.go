@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -225,6 +226,34 @@ func TestSilentResolverIsAskedLast(t *testing.T) {
 	now = now.Add(avoid)
 	if got := order(); got != "1 2 3" {
 		t.Errorf("later: %s", got)
+	}
+}
+
+// It is the first question alone that a resolver holds up which has no reply: the
+// one here says that it has one over TCP, and has not.
+func TestResolverWithoutReplyIsAskedOnce(t *testing.T) {
+	good := newResolver(t, func(_ string, q *dns.Msg) []*dns.Msg {
+		return []*dns.Msg{says(q, q.Question[0].Name+" 60 IN A 192.0.2.80")}
+	})
+	var asked atomic.Int32
+	failing := newResolver(t, func(network string, q *dns.Msg) []*dns.Msg {
+		m := says(q)
+		if m.Truncated = network == "udp"; m.Truncated {
+			asked.Add(1)
+		} else {
+			m.Id++
+		}
+		return []*dns.Msg{m}
+	})
+	c, now := newClient(t, Options{Timeout: patient, Try: patient}, failing.addr, good.addr)
+	for i, want := range []int32{1, 1, 2} {
+		must(t, c, question(fmt.Sprintf("n%d.example.com.", i)))
+		if got := asked.Load(); got != want {
+			t.Errorf("after question %d it was asked %d times, want %d", i, got, want)
+		}
+		if i == 1 {
+			now.move(avoid)
+		}
 	}
 }
 
