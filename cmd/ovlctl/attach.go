@@ -20,6 +20,11 @@ func newAttach(a *app) *cobra.Command {
 this host to a network. When the command returns, packets flow. A namespace can
 be attached to several networks, each time with another --ifname.
 
+A named namespace gets an /etc/netns/NAME/resolv.conf, which ` + "`ip netns exec`" + ` puts in
+the place of /etc/resolv.conf, unless there is one: --resolv-conf replaces it. For a process
+--resolv-conf writes /etc/resolv.conf as the process sees it. The last detach puts
+back what was there.
+
 Where the agent may not enter the namespace this command does, and then needs
 CAP_SYS_ADMIN and CAP_NET_ADMIN itself.`,
 		Example: `  ip netns add c1
@@ -27,6 +32,9 @@ CAP_SYS_ADMIN and CAP_NET_ADMIN itself.`,
 
   # a container by its process, with a name and an address of its own
   ovlctl attach red --pid 4711 --name web --ip 10.0.0.80 --alias www
+
+  # a container that finds others by name
+  ovlctl attach red --pid 4711 --name web --resolv-conf
 
   # a backend of a service
   ovlctl attach red --netns c2 --service web
@@ -74,6 +82,7 @@ CAP_SYS_ADMIN and CAP_NET_ADMIN itself.`,
 	addMAC(fs, &r.MAC, "mac", "`MAC` to have (default: one made from the endpoint's ID)")
 	fs.StringArrayVar(&r.Aliases, "alias", nil, "one more `name` in this network; repeatable")
 	addValues(fs, &r.Services, "service", "`name` of a service of the network to be a backend of", parseText)
+	fs.BoolVar(&r.ResolvConf, "resolv-conf", false, "write /etc/resolv.conf of the process, or replace that of the named namespace")
 	addPairs(fs, &r.Labels, "label", "`KEY=VALUE` to keep with the endpoint", parseText)
 	completeFlag(cmd, "netns", a.completeNamespaces)
 	completeFlag(cmd, "service", a.completeServicesOf())

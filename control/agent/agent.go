@@ -113,6 +113,8 @@ type Agent struct {
 	holder   Holder
 	gateways gateways
 	naming   naming // gateways.mu guards it
+	// resolv are the resolv.conf of endpoints.
+	resolv *resolvFiles
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints and services whose rows were there at the last review of
@@ -243,6 +245,7 @@ func prepare(cfg config.Config, hooks Hooks) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.resolv = newResolvFiles(cfg, a.host, a.log)
 	a.resolvers = &hostResolvers{fixed: fixed, path: cfg.HostResolvConf(), isGateway: a.isGateway}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a, nil

@@ -29,6 +29,7 @@ const (
 //	device    the veth pair, if it is not a TAP
 //	row       the endpoint is on this host's disk
 //	apply     the datapath carries it
+//	resolv    its namespace's resolv.conf says who answers there
 //	spread    the live peers have it in their datapaths, best effort
 //
 // A step that fails takes back those before it. After a crash the next start
@@ -64,7 +65,8 @@ func (a *Agent) Attach(ctx context.Context, r api.AttachRequest) (api.Endpoint, 
 
 // finish is Attach from the row on.
 func (at *attachment) finish(ctx context.Context) (api.Endpoint, error) {
-	if err := at.run(ctx, attachStep{"row", at.writeRow}, attachStep{"apply", at.apply}); err != nil {
+	err := at.run(ctx, attachStep{"row", at.writeRow}, attachStep{"apply", at.apply}, attachStep{"resolv", at.writeResolvConf})
+	if err != nil {
 		return api.Endpoint{}, err
 	}
 	a := at.agent

@@ -116,6 +116,7 @@ func endpointObject(t *reconcile.Tables, e store.Endpoint, state api.PeerState) 
 		Aliases:    append([]string{}, e.Aliases...),
 		Labels:     orEmpty(e.Labels),
 		Created:    e.Created,
+		ResolvConf: e.ResolvConf,
 	}
 	if e.Kind == datapath.TAP {
 		out.Kind, out.Interface = api.EndpointTAP, e.Device

@@ -69,7 +69,7 @@ func (a *Agent) Detach(ctx context.Context, r api.DetachRequest) (api.Endpoint, 
 }
 
 // dropEndpoints deletes the rows of endpoints of this host, waits until the
-// datapath has followed, and tells the peers. It returns those that were still
+// datapath has followed, tells the peers, and takes the networks out of resolv.conf. It returns those that were still
 // there.
 func (a *Agent) dropEndpoints(ctx context.Context, endpoints ...store.Endpoint) ([]store.Endpoint, error) {
 	dropped, rows, err := a.deleteEndpoints(endpoints)
@@ -82,6 +82,7 @@ func (a *Agent) dropEndpoints(ctx context.Context, endpoints ...store.Endpoint) 
 		a.log.Warn("endpoints not out of the datapath yet", "endpoints", len(dropped), "err", err)
 	}
 	a.spread(ctx, rows)
+	a.reviewResolvConf(dropped...)
 	return dropped, nil
 }
 

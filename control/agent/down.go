@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -22,7 +23,7 @@ const goodbyeTime = 5 * time.Second
 //	hand over  another node becomes the authority of this node's networks
 //	withdraw   this node's rows are deleted, its datapath carries nothing
 //	goodbye    the peers have seen that, and know that the node left
-//	remove     devices, programs, maps, gateways, state
+//	remove     devices, resolv.conf of endpoints, programs, maps, gateways, state
 //
 // It refuses nothing: what goes wrong is passed over and reported, since a host
 // that is half out is of no use to anybody. Force adds nothing to that.
@@ -45,6 +46,7 @@ func (a *Agent) Leave(ctx context.Context, _ api.LeaveRequest) (api.LeaveReport,
 	problem("withdraw endpoints", a.withdrawSelf(ctx))
 	problem("leave the cluster", a.sayGoodbye(ctx))
 	problem("stop", a.close())
+	problem("put resolv.conf back", a.resolv.clear())
 	problem("remove the datapath", a.host.RemoveDatapath(places(a.cfg)))
 	// An agent that may not leaves its namespaces to its caller: RemoveNamespaces.
 	if err := removeGateways(a.host, a.cfg.Instance, nil); !errors.Is(err, ErrEnter) {
@@ -114,7 +116,9 @@ func purge(cfg config.Config, host Host) (err error) {
 	}
 	defer func() { err = errors.Join(err, letGo()) }()
 	// One thing that cannot be removed does not save the others.
-	errs := []error{host.RemoveDatapath(places(cfg)), removeGateways(host, cfg.Instance, nil)}
+	errs := []error{
+		newResolvFiles(cfg, host, slog.Default()).clear(), host.RemoveDatapath(places(cfg)), removeGateways(host, cfg.Instance, nil),
+	}
 	devices, err := host.Devices(devicePrefix)
 	errs = append(errs, err)
 	for _, d := range devices {

@@ -67,6 +67,7 @@ func (a *Agent) open(ctx context.Context) (founded bool, err error) {
 		return false, err
 	}
 	a.openNames()
+	a.reviewAllResolvConf()
 	a.goDo(func() { a.watch(a.ctx, removed) })
 	a.goDo(func() { a.upkeep(a.ctx) })
 	a.goDo(func() { a.checkBackends(a.ctx) })

@@ -58,6 +58,8 @@ func (a *Agent) plan(r api.AttachRequest) (_ *attachment, err error) {
 		Aliases: r.Aliases,
 		Labels:  r.Labels,
 		Created: a.now(),
+
+		ResolvConf: r.ResolvConf,
 	}
 	if at.row.MAC == (encap.MAC{}) {
 		at.row.MAC = derivedMAC(id)

@@ -37,6 +37,10 @@ type AttachRequest struct {
 	// becomes a backend of.
 	Services []string          `json:",omitempty"`
 	Labels   map[string]string `json:",omitempty"`
+	// ResolvConf puts the network's name servers into /etc/resolv.conf of the process,
+	// or with a NetNS that is a name, into /etc/netns/NAME/resolv.conf also if there is one;
+	// without it only if there is none. The last detach brings back what was there.
+	ResolvConf bool `json:",omitempty"`
 	// EnteredInode is the inode number of the network namespace, from a
 	// caller who may enter it where the agent may not (CodeCannotEnter), and
 	// who configures the interface inside: see Backend.AttachFinish. 0 from
@@ -97,6 +101,8 @@ type Endpoint struct {
 	Aliases []string
 	Labels  map[string]string
 	Created time.Time
+	// ResolvConf is as asked for.
+	ResolvConf bool `json:",omitempty"`
 	// Counters are there in `endpoint inspect` on the endpoint's own host: no
 	// other counts for it. A host that comes back counts on, an endpoint that
 	// is attached again begins anew.

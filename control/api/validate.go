@@ -100,6 +100,8 @@ func (r AttachRequest) validatePlace() error {
 		return Errorf(CodeInvalid, "network namespace %q is not a name", r.NetNS)
 	case r.TAP != "" && r.EnteredInode != 0:
 		return Errorf(CodeInvalid, "TAP interface %s is in no network namespace that has to be entered", r.TAP)
+	case r.ResolvConf && (r.TAP != "" || strings.Contains(r.NetNS, "/")):
+		return Errorf(CodeInvalid, "a resolv.conf is for a network namespace that is given by its name, or for a process")
 	case r.TAP != "" && r.IfName != "":
 		return Errorf(CodeInvalid, "interface name %q does not go with a TAP interface, which has its name", r.IfName)
 	}

@@ -89,6 +89,9 @@ type Endpoint struct {
 	IfName  string            `json:"ifname,omitempty"`
 	Aliases []string          `json:"aliases,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
+	// ResolvConf: the resolv.conf of its namespace is replaced, if it has a name, or that
+	// of its process written.
+	ResolvConf bool `json:"resolv_conf,omitempty"`
 	// Created also decides which of two endpoints with one name, MAC or
 	// address keeps it; it never changes.
 	Created time.Time `json:"created"`

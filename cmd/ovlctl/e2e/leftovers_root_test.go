@@ -15,9 +15,9 @@ import (
 	"github.com/ovlnet/ovl/datapath/link"
 )
 
-// folders are the three that an instance has, and the holder's socket.
+// folders are those that an instance has, and the holder's socket.
 func (h *host) folders() []string {
-	return []string{"/run/ovl-" + h.instance, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance, h.holderSocket()}
+	return []string{"/run/ovl-" + h.instance, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance, h.holderSocket(), "/etc/netns/.ovl-" + h.instance}
 }
 
 func (h *host) holderSocket() string { return "/run/ovl-" + h.instance + ".hold" }
