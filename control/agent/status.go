@@ -123,6 +123,7 @@ func (a *Agent) problems(applied reconcile.Status) []string {
 	}
 	out = append(out, a.gatewayProblems()...)
 	// Two nodes with one name are among the alarms, failed ones too.
+	out = append(out, nameProblems(a.tables(), a.self.ID)...)
 	for _, c := range a.cluster.Conflicts() {
 		if c.Kind == cluster.ConflictID {
 			out = append(out, fmt.Sprintf("node ID %s runs on two hosts, %v and %v, most likely from a cloned disk: run `ovlctl down` on %v and join it again",
