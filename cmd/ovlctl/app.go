@@ -77,7 +77,7 @@ reached.`,
 
 	root.AddCommand(
 		newUp(a), newDown(a), newStatus(a), newPeers(a), newVersion(a), newToken(a),
-		newNetwork(a), newAttach(a), newDetach(a), newEndpoint(a), newService(a), newFlows(a), newCompletion(a), newHold(a),
+		newNetwork(a), newAttach(a), newDetach(a), newEndpoint(a), newService(a), newFlows(a), newDNS(a), newCompletion(a), newHold(a),
 	)
 	group(root)
 	root.InitDefaultHelpCmd()

@@ -72,18 +72,20 @@ func (a *app) completeNetworks(max int) completer {
 
 // completeEndpoints proposes one endpoint.
 func (a *app) completeEndpoints() completer {
-	return a.completeArgs(1, func(ctx context.Context) ([]string, error) {
-		client, err := a.client()
-		if err != nil {
-			return nil, err
-		}
-		endpoints, err := client.EndpointList(ctx, "")
-		var names []string
-		for _, e := range endpoints {
-			names = append(names, cobra.CompletionWithDesc(e.Name, e.Network+" on "+e.Node))
-		}
-		return names, err
-	})
+	return a.completeArgs(1, func(ctx context.Context) ([]string, error) { return a.endpointNames(ctx, "") })
+}
+
+func (a *app) endpointNames(ctx context.Context, network string) ([]string, error) {
+	client, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := client.EndpointList(ctx, network)
+	var names []string
+	for _, e := range endpoints {
+		names = append(names, cobra.CompletionWithDesc(e.Name, e.Network+" on "+e.Node))
+	}
+	return names, err
 }
 
 // completeServices proposes services that are not on the line yet, up to max

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,6 +60,9 @@ func (a *app) statusTable(w io.Writer, s api.Status) {
 	row(w, "Sent:", traffic(s.Counters.Sent))
 	row(w, "Received:", traffic(s.Counters.Received))
 	row(w, "Repaired:", fmt.Sprintf("%d datapath entries, %d rows refused", s.Counters.Drift, s.Cluster.RefusedRows))
+	if s.DNS != nil {
+		row(w, "DNS:", queries(*s.DNS))
+	}
 	for _, p := range s.Problems {
 		row(w, "Problem:", p)
 	}
@@ -78,6 +83,23 @@ func (a *app) statusTable(w io.Writer, s api.Status) {
 	for _, r := range drops {
 		row(w, r, s.Counters.Drops[r].Packets, s.Counters.Drops[r].Bytes)
 	}
+}
+
+// queries says what became of those for names, most first.
+func queries(d api.DNSStatus) string {
+	met := slices.Collect(maps.Keys(d.Results))
+	met = slices.DeleteFunc(met, func(r string) bool { return d.Results[r].Queries == 0 })
+	slices.SortFunc(met, func(a, b string) int {
+		return cmp.Or(cmp.Compare(d.Results[b].Queries, d.Results[a].Queries), cmp.Compare(a, b))
+	})
+	if len(met) == 0 {
+		return "no queries yet"
+	}
+	text := make([]string, len(met))
+	for i, r := range met {
+		text[i] = fmt.Sprintf("%d %s", d.Results[r].Queries, r)
+	}
+	return "queries: " + strings.Join(text, ", ")
 }
 
 // section begins a table below another one, unless it has no rows.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +11,10 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/miekg/dns"
+
 	"github.com/ovlnet/ovl/control/api"
+	ovldns "github.com/ovlnet/ovl/control/dns"
 	"github.com/ovlnet/ovl/control/store"
 	"github.com/ovlnet/ovl/datapath"
 	"github.com/ovlnet/ovl/encap"
@@ -21,6 +25,19 @@ type fakeNames struct {
 	mu      sync.Mutex
 	serving map[net.PacketConn]string // by the ID of the network
 	closed  bool
+	// real is who answers questions that come over no socket; nil: nobody.
+	real nameServer
+}
+
+func (f *fakeNames) Ask(ctx context.Context, network string, addr netip.Addr, name string, qtype uint16) (*dns.Msg, ovldns.Result, error) {
+	return f.real.Ask(ctx, network, addr, name, qtype)
+}
+
+func (f *fakeNames) Stats() ovldns.Stats {
+	if f.real == nil {
+		return ovldns.Stats{}
+	}
+	return f.real.Stats()
 }
 
 func (f *fakeNames) Serve(network string, udp net.PacketConn, tcp net.Listener) (func() error, error) {

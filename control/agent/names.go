@@ -1,12 +1,17 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 
+	"github.com/miekg/dns"
+
+	ovldns "github.com/ovlnet/ovl/control/dns"
 	"github.com/ovlnet/ovl/encap"
 )
 
@@ -36,6 +41,9 @@ type Holder interface {
 // both sockets. An error leaves them open. Package dns has one.
 type nameServer interface {
 	Serve(network string, udp net.PacketConn, tcp net.Listener) (stop func() error, err error)
+	// Ask is answered as the endpoint with that address is.
+	Ask(ctx context.Context, network string, addr netip.Addr, name string, qtype uint16) (*dns.Msg, ovldns.Result, error)
+	Stats() ovldns.Stats
 	Close() error
 }
 

@@ -47,6 +47,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 		s.Attachments = append(s.Attachments, api.Attachment{Program: at.Program, Device: at.Device, Hook: at.Hook})
 	}
 	s.Counters = counters(stats)
+	s.DNS = a.dnsStatus(t)
 	for i := range s.Networks {
 		n := &s.Networks[i]
 		n.Counters = endpointCounters(stats.Networks[encap.VNI(n.VNI)])
@@ -122,8 +123,8 @@ func (a *Agent) problems(applied reconcile.Status) []string {
 		out = append(out, alarm.Object+": "+alarm.Text)
 	}
 	out = append(out, a.gatewayProblems()...)
-	// Two nodes with one name are among the alarms, failed ones too.
 	out = append(out, nameProblems(a.tables(), a.self.ID)...)
+	// Two nodes with one name are among the alarms, failed ones too.
 	for _, c := range a.cluster.Conflicts() {
 		if c.Kind == cluster.ConflictID {
 			out = append(out, fmt.Sprintf("node ID %s runs on two hosts, %v and %v, most likely from a cloned disk: run `ovlctl down` on %v and join it again",

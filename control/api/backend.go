@@ -77,6 +77,11 @@ type Backend interface {
 	// Flows returns the flows to VIPs that clients on this host have.
 	Flows(ctx context.Context, r FlowsRequest) (FlowList, error)
 
+	// DNS returns what an endpoint of this host would be answered for a name, and why.
+	// CodeElsewhere for an endpoint of another host, or a network that has none here:
+	// this host does not answer for it.
+	DNS(ctx context.Context, r DNSRequest) (DNSReport, error)
+
 	// Leave is `ovlctl down`: it withdraws this host's endpoints, says
 	// goodbye to the cluster, removes all of the instance from the kernel
 	// and forgets the host's state; what goes wrong is in the report. After

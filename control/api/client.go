@@ -221,6 +221,20 @@ func (c *Client) Flows(ctx context.Context, r FlowsRequest) (f FlowList, err err
 	return f, c.call(ctx, http.MethodGet, "/v1/flows?"+query.Encode(), nil, &f)
 }
 
+// DNS implements Backend.
+func (c *Client) DNS(ctx context.Context, r DNSRequest) (d DNSReport, err error) {
+	if err := r.Validate(); err != nil {
+		return d, err
+	}
+	query := url.Values{"name": {r.Name}, "network": {r.Network}}
+	for key, value := range map[string]string{"type": r.Type, "from": r.From} {
+		if value != "" {
+			query.Set(key, value)
+		}
+	}
+	return d, c.call(ctx, http.MethodGet, "/v1/dns?"+query.Encode(), nil, &d)
+}
+
 // Leave implements Backend.
 func (c *Client) Leave(ctx context.Context, r LeaveRequest) (l LeaveReport, err error) {
 	return l, c.call(ctx, http.MethodPost, "/v1/leave", r, &l)

@@ -78,6 +78,15 @@ func (s *Server) routes() http.Handler {
 		return b.Detach(ctx, q)
 	}))
 
+	mux.Handle("GET /v1/dns", handle(s, func(ctx context.Context, r *http.Request, _ none) (DNSReport, error) {
+		query := r.URL.Query()
+		q := DNSRequest{Name: query.Get("name"), Network: query.Get("network"), Type: query.Get("type"), From: query.Get("from")}
+		if err := q.Validate(); err != nil {
+			return DNSReport{}, err
+		}
+		return b.DNS(ctx, q)
+	}))
+
 	s.serviceRoutes(mux)
 
 	mux.Handle("/", handle(s, func(_ context.Context, r *http.Request, _ none) (none, error) {

@@ -37,6 +37,8 @@ type Status struct {
 	// Attachments are the programs and hooks in place.
 	Attachments []Attachment
 	Counters    Counters
+	// DNS is what became of queries for names; nil where none are answered.
+	DNS *DNSStatus `json:",omitempty"`
 	// Problems are lines for the operator: objects that the datapath could
 	// not take, duplicate names, clocks that jump. Empty when all is well.
 	Problems []string

@@ -82,6 +82,15 @@ func (f *Fake) Status(context.Context) (api.Status, error) {
 			Sent: api.Traffic{Packets: 10, Bytes: 1000}, Received: api.Traffic{Packets: 9, Bytes: 900},
 			Drops: map[string]api.Traffic{},
 		},
+		DNS: &api.DNSStatus{
+			Networks: []string{"red"}, Resolvers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")},
+			Results: map[string]api.DNSResult{
+				"answered": {Queries: 7, Microseconds: 350, Buckets: []uint64{4, 3, 0}},
+				"negative": {Queries: 2, Microseconds: 90, Buckets: []uint64{2, 0, 0}},
+				"failed":   {Buckets: []uint64{0, 0, 0}},
+			},
+			Bounds: []int64{50, 100}, Cached: 3,
+		},
 		Problems: []string{"port ovl0000000001: no such interface"},
 	}
 	for _, r := range datapath.DropReasons() {
