@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ovlnet/ovl/control/api"
 	"github.com/ovlnet/ovl/datapath/link/linktest"
 )
 
@@ -89,7 +90,8 @@ func TestContainerResolvConf(t *testing.T) {
 }
 
 // TestNamedResolvConf: `ip netns exec` shows the file to programs, and to those that
-// run what has changed.
+// run what has changed. What they are answered, `ovlctl dns` says too, and status
+// counts what was asked.
 func TestNamedResolvConf(t *testing.T) {
 	linktest.NeedRoot(t)
 	c := newCluster(t, linktest.Options{Hosts: 1})
@@ -116,6 +118,20 @@ func TestNamedResolvConf(t *testing.T) {
 	}
 	if got := out.String(); !strings.Contains(got, "nameserver "+e.info.Gateways[0].String()+"\nsearch front\n") {
 		t.Errorf("the namespace's resolv.conf is\n%s", got)
+	}
+	// The C library asks for both families, once each.
+	if got := run(t, e.Namespace, "ip", "netns", "exec", e.Name, "getent", "ahostsv4", "c1"); !strings.HasPrefix(got, e.addr()+" ") {
+		t.Errorf("the C library finds %q", got)
+	}
+	var d api.DNSReport
+	h.query(&d, "dns", "c1", "--network", "front", "--type", "A")
+	if len(d.Questions) != 1 || len(d.Questions[0].Records) != 1 || d.Questions[0].Records[0].Data != e.addr() || len(d.Sources) != 1 || !d.Sources[0].Answered {
+		t.Errorf("ovlctl dns says %+v", d)
+	}
+	var s api.Status
+	h.query(&s, "status")
+	if s.DNS == nil || s.DNS.Results["answered"].Queries == 0 || s.DNS.Results["negative"].Queries != 0 {
+		t.Errorf("status counts %+v", s.DNS)
 	}
 	var second endpoint
 	h.query(&second.info, "attach", "back", "--netns", e.Name, "--name", "c1", "--ifname", "eth1")
