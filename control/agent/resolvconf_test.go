@@ -290,6 +290,17 @@ func TestResolvConfDown(t *testing.T) {
 	}
 }
 
+// One endpoint that was attached with --resolv-conf asks for all of its namespace.
+func TestResolvConfReplaces(t *testing.T) {
+	n := twoNetworks(t)
+	n.host.addNamespace("c1")
+	n.attachAs(t, api.AttachRequest{Network: "blue", NetNS: "c1", ResolvConf: true})
+	n.attachAs(t, api.AttachRequest{Network: "red", NetNS: "c1", IfName: "eth1"})
+	if f := n.wantedResolvFiles()[resolvPlace{netns: "c1"}]; !f.replace {
+		t.Errorf("the file is %+v", f)
+	}
+}
+
 // What cannot be written fails the attach, which leaves nothing; where the agent may not
 // write, only if it was asked to.
 func TestResolvConfFails(t *testing.T) {

@@ -58,6 +58,9 @@ func TestGatewayIsNoResolver(t *testing.T) {
 	n.create(api.NetworkRequest{Name: "green", Subnets: prefixes("10.0.2.0/24")})
 	n.attach("blue", "c1")
 	n.attach("red", "c2")
+	other := n.lab.add()
+	far := other.attach("green", "c3")
+	n.lab.eventually("host1 knows of it", func() bool { _, known := n.tables().Endpoints[far.ID]; return known })
 	for addr, want := range map[string]bool{"10.0.0.1": true, "fd00:1::1": true, "10.0.0.2": false, "10.0.2.1": false, "192.0.2.53": false} {
 		if got := n.isGateway(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s is a gateway: %v, want %v", addr, got, want)
