@@ -125,29 +125,32 @@ static __always_inline bool confirm(const struct work *k, struct flow_entry *f,
 __noinline int decide(bool known)
 {
 	struct work *k = work();
-	struct flow_entry *f = NULL;
-	bool own = false;
 	struct vip_entry *v;
+	struct flow_entry *f;
 	__u16 port;
+	bool own;
 
 	if (!k)
 		return OVL_DROP_NO_BACKEND;
 	v = vip(k->key.vni, k->key.dst);
-	if (known)
-		f = find(&k->key);
-	if (f)
-		own = f->flags & OVL_FLOW_REVERSE;
-	if (v && !own && !target(k, v, &port))
+	if (!v) {
+		if (!known)
+			return OVL_DROP_UNKNOWN_DESTINATION;
+		forget(k);
+		return k->key.protocol == IPPROTO_TCP ? OVL_DROP_BACKEND_GONE
+						      : OVL_DROP_UNKNOWN_DESTINATION;
+	}
+	f = find(&k->key);
+	own = f && (f->flags & OVL_FLOW_REVERSE);
+	if (!own && !target(k, v, &port))
 		return OVL_DROP_SERVICE_PORT;
 	if (f) {
 		if (confirm(k, f, v))
 			return 0;
 		forget(k);
-		if (k->key.protocol == IPPROTO_TCP && !(v && is_syn(k)))
+		if (k->key.protocol == IPPROTO_TCP && !is_syn(k))
 			return OVL_DROP_BACKEND_GONE;
 	}
-	if (!v)
-		return OVL_DROP_UNKNOWN_DESTINATION;
 	return own ? OVL_DROP_SERVICE_PORT : begin(k, v, port);
 }
 
