@@ -69,6 +69,16 @@ func affinityCases(s *Site) []Case {
 			there.begins(), []Step{less.becomes()}, next.begins(), []Step{there.forth(there.more())},
 			[]Step{v.becomes()}, by(v, next).begins(), []Step{there.forth(there.more())})...))
 
+		// Nor does a flow that goes on there take the client back.
+		if k == (kind{IPv4, protoUDP}) && s.Family == IPv4 { // it takes its time
+			few, v, there, _ = went()
+			less = v.drained(there.backend)
+			next = from(less, s.A)
+			cases = append(cases, serviceCase(name("not where an old flow goes on"), few, slices.Concat(
+				there.begins(), []Step{less.becomes()}, next.begins(), []Step{{Check: waits(1100 * time.Millisecond)}, there.forth(there.more()), v.becomes()},
+				by(v, next).begins())...))
+		}
+
 		few, v, there, _ = went()
 		less = v.without(there.backend)
 		cases = append(cases, serviceCase(name("not where it went before, if that is gone"), few, slices.Concat(

@@ -14,7 +14,7 @@ func removedCases(s *Site) []Case {
 	for _, k := range kinds() {
 		cases = append(cases, removedFlowCases(s, k, s.B)[:2]...)
 		cases = append(cases, removedFlowCases(s, k, s.C)...)
-		cases = append(cases, removedItself(s, k), removedFragments(s, k), removedErrors(s, k), inherited(s, k))
+		cases = append(cases, removedItself(s, k), removedFragments(s, k), removedErrors(s, k), inherited(s, k), misled(s, k))
 	}
 	return cases
 }
@@ -175,4 +175,18 @@ func inherited(s *Site, k kind) Case {
 	return serviceCase("an endpoint has the address of a service that is removed, "+k.String(), v, append(f.begins(), Step{State: state},
 		s.direct(s.A, s.D, direct), s.direct(s.D, s.A, reply), f.ended(requestSegment),
 		f.ignored(f.more(), datapath.DropUnknownDestination), s.direct(s.A, s.D, direct), s.direct(s.D, s.A, reply))...)
+}
+
+// misled is a reply that its backend sends to the MAC of VIPs: it comes to no VIP,
+// and its flow goes on.
+func misled(s *Site, k kind) Case {
+	v, w := s.service(s.backends()...), s.service(s.backends()...)
+	f := v.flow(k.family, k.protocol, s.A, s.B, vipPort)
+	astray := f.reply()(f.target, End{Party{datapath.ServiceMAC, f.seen.Addr}, f.seen.Port})
+	lost := Step{In: []Frame{{RedB, astray}}, Drops: []datapath.DropReason{datapath.DropUnknownDestination}}
+	both := Step{State: func(st *datapath.State) {
+		v.state(st)
+		w.state(st)
+	}}
+	return serviceCase("a reply at the MAC of VIPs, "+k.String(), v, append(f.begins(), lost, both, lost, f.forth(f.more()), f.back(f.reply()))...)
 }

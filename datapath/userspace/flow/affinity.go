@@ -25,3 +25,9 @@ func (m *Memory) Client(k *Key, now, longest time.Duration) (backend string, ok 
 func (m *Memory) SetClient(k *Key, backend string, now time.Duration) {
 	m.affinity.put(client{k.VNI, k.Client, k.Server}, backend, now)
 }
+
+// KeepClient remembers that the client of a flow still goes to a backend, unless it
+// goes to another since.
+func (m *Memory) KeepClient(k *Key, backend string, now time.Duration) {
+	m.affinity.keep(client{k.VNI, k.Client, k.Server}, backend, now)
+}

@@ -41,6 +41,10 @@ func (r *recent[K, V]) get(k K, now, longest time.Duration) (v V, ok bool) {
 func (r *recent[K, V]) put(k K, v V, now time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.putLocked(k, v, now)
+}
+
+func (r *recent[K, V]) putLocked(k K, v V, now time.Duration) {
 	i := r.items[k]
 	switch {
 	case i != nil:
@@ -56,6 +60,15 @@ func (r *recent[K, V]) put(k K, v V, now time.Duration) {
 	r.items[k] = i
 	i.prev, i.next = r.root.prev, &r.root
 	i.prev.next, r.root.prev = i, i
+}
+
+// keep is put, unless there is another value under the key.
+func (r *recent[K, V]) keep(k K, v V, now time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := r.items[k]; i == nil || i.value == v {
+		r.putLocked(k, v, now)
+	}
 }
 
 func (i *item[K, V]) unlink() { i.prev.next, i.next.prev = i.next, i.prev }

@@ -123,7 +123,7 @@ func (o *Out) goesOn(v *vip, k *flow.Key, h *flow.Hit, p *flow.Packet) (*backend
 			return nil, datapath.DropBackendGone
 		}
 	case h.Refreshed && v.affinity > 0:
-		o.flows.SetClient(k, b.id, p.Now)
+		o.flows.KeepClient(k, b.id, p.Now)
 	}
 	return b, 0
 }
