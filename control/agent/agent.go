@@ -113,8 +113,10 @@ type Agent struct {
 	holder   Holder
 	gateways gateways
 	naming   naming // gateways.mu guards it
-	// resolv are the resolv.conf of endpoints.
-	resolv *resolvFiles
+	// resolv are the resolv.conf of endpoints, and resolvFor the gateways that upkeep has
+	// last brought them to.
+	resolv    *resolvFiles
+	resolvFor *reconcile.Gateways
 	// reviewing is held while leases and who their authority is may differ.
 	reviewing sync.Mutex
 	// hadRow holds the endpoints and services whose rows were there at the last review of

@@ -163,6 +163,7 @@ func (a *Agent) upkeep(ctx context.Context) {
 				a.log.Error("services not reviewed", "err", err)
 			}
 			a.reviewGateways(ctx)
+			a.followGateways()
 		}
 	}
 }

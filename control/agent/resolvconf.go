@@ -302,6 +302,14 @@ func (a *Agent) reviewResolvConf(endpoints ...store.Endpoint) {
 // reviewAllResolvConf is for the start: endpoints may have gone while no agent ran.
 func (a *Agent) reviewAllResolvConf() { a.logResolvConf(a.resolv.reviewAll(a.wantedResolvFiles())) }
 
+// followGateways is for upkeep, which makes gateways that could not be made before.
+func (a *Agent) followGateways() {
+	if now := a.gateways.ports.Load(); now != a.resolvFor {
+		a.resolvFor = now
+		a.reviewAllResolvConf()
+	}
+}
+
 func (a *Agent) logResolvConf(failed map[resolvPlace]error) {
 	for p, err := range failed {
 		a.log.Warn("resolv.conf not written", "place", p, "err", err)

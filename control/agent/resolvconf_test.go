@@ -290,6 +290,24 @@ func TestResolvConfDown(t *testing.T) {
 	}
 }
 
+// A gateway that can only be made later is named then.
+func TestResolvConfLateGateway(t *testing.T) {
+	n := twoNetworks(t)
+	n.attach("blue", "c1")
+	n.stop()
+	n.host.fail("EnsureGateway", errors.New("boom"))
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	n.wantFile(t, n.netnsFile("c1"), "")
+	n.host.fail("EnsureGateway", nil)
+	n.lab.eventually("the file is there", func() bool {
+		_, err := os.Lstat(n.netnsFile("c1"))
+		return err == nil
+	})
+	n.wantFile(t, n.netnsFile("c1"), onBlue)
+}
+
 // One endpoint that was attached with --resolv-conf asks for all of its namespace.
 func TestResolvConfReplaces(t *testing.T) {
 	n := twoNetworks(t)
