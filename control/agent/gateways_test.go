@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -370,7 +371,7 @@ func TestGatewayRenumbered(t *testing.T) {
 		t.Fatal(older)
 	}
 	for _, red := range older {
-		red.ID, red.Name, red.Created = newID(), "red", red.Created.Add(-1000000000)
+		red.ID, red.Name, red.Created = newID(), "red", red.Created.Add(-time.Second)
 		if _, err := n.store.Put(store.TableNetwork, red.ID, red); err != nil {
 			t.Fatal(err)
 		}
@@ -446,5 +447,29 @@ func TestGatewayNames(t *testing.T) {
 		if want && isDeviceName(name) {
 			t.Errorf("%q is taken for an endpoint's", name)
 		}
+	}
+}
+
+// A network that no host carries, since an older one has its VNI and who could give it
+// another is away, has no gateway; the older one has.
+func TestGatewayNotCarried(t *testing.T) {
+	l := newLab(t, 1)
+	n := l.nodes[0]
+	blue := n.create(api.NetworkRequest{Name: "blue"})
+	n.attach("blue", "a")
+	row := n.tables().Networks[blue.ID]
+	row.Authority = "away"
+	older := row
+	older.ID, older.Name, older.Created = newID(), "red", row.Created.Add(-time.Second)
+	_, err := n.store.Update(func(tx *store.Tx) error {
+		return errors.Join(tx.Put(store.TableNetwork, row.ID, row), tx.Put(store.TableNetwork, older.ID, older))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.eventually("blue's gateway goes", func() bool { return n.host.gatewayNames() == "" && len(n.names.networks()) == 0 })
+	n.host.addNamespace("b")
+	if _, err := n.Attach(t.Context(), api.AttachRequest{Network: "blue", NetNS: "b"}); err == nil || n.host.gatewayNames() != "" {
+		t.Errorf("an attach to it ends with %v, and there is %q", err, n.host.gatewayNames())
 	}
 }
