@@ -34,10 +34,11 @@ func floodCases(s *Site) []Case {
 			late = append(late, v.flow(k.family, k.protocol, s.A, backend, vipPort))
 		}
 	}
-	// goOn is packets of one direction of each flow, or of the other.
-	goOn := func(other int) (steps []Step) {
+	// goOn is packets of one direction of each flow, or of the other; or of the
+	// other for half of them.
+	goOn := func(other, half int) (steps []Step) {
 		for i, f := range flows {
-			if (i+i/2+other)%2 == 0 {
+			if (i+i/2+i/4*half+other)%2 == 0 {
 				steps = append(steps, f.forth(f.more()))
 			} else {
 				steps = append(steps, f.back(f.reply()))
@@ -54,7 +55,7 @@ func floodCases(s *Site) []Case {
 	}
 	// They are a second old when they are heard of again, from one end or the other,
 	// and so are settled.
-	begin = slices.Concat(begin, []Step{{Check: waits(1100 * time.Millisecond)}}, goOn(0))
+	begin = slices.Concat(begin, []Step{{Check: waits(1100 * time.Millisecond)}}, goOn(0, 0))
 	flood = syns(28_000)
 	// Of what is new, each direction is remembered while many more come; of one that
 	// was pushed out after all, the port still is its own.
@@ -78,7 +79,7 @@ func floodCases(s *Site) []Case {
 			w.state(st)
 		}
 	}
-	after = slices.Concat([]Step{{State: both(less)}}, goOn(1), goOn(0))
+	after = slices.Concat([]Step{{State: both(less)}}, goOn(0, 1), goOn(1, 1))
 	c := serviceCase(fmt.Sprintf("%d SYNs", n), v, slices.Concat(begin, flood, after)...)
 	c.State = both(v)
 	return []Case{c}
