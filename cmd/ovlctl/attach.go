@@ -18,7 +18,8 @@ func newAttach(a *app) *cobra.Command {
 		Short: "Attach a namespace, container or VM of this host to a network",
 		Long: `Attach a network namespace, the namespace of a process, or a TAP interface of
 this host to a network. When the command returns, packets flow. A namespace can
-be attached to several networks, each time with another --ifname.
+be attached to several networks, each time with another --ifname. Its lo is
+brought up where it is down.
 
 A named namespace gets an /etc/netns/NAME/resolv.conf, which ` + "`ip netns exec`" + ` puts in
 the place of /etc/resolv.conf, unless there is one: --resolv-conf replaces it. For a process

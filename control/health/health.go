@@ -54,7 +54,7 @@ type Check struct {
 	Namespace Namespace
 	Kind      Kind
 	// Target is the endpoint's own address. The connection goes over the
-	// namespace's lo, which has to be up.
+	// namespace's lo, which attaching the endpoint has brought up.
 	Target netip.AddrPort
 	// Path and query are asked for with HTTP; "/" by default.
 	Path string

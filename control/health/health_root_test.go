@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -105,34 +104,5 @@ func TestCheckerInNamespaces(t *testing.T) {
 	c.Set([]Check{{Key: "late", Namespace: lab.Hosts[0].Namespace, Target: at}})
 	if got := next(t, changes); got.Healthy || !errors.Is(got.Err, link.ErrNoNamespace) {
 		t.Errorf("a namespace that was never there: %+v", got)
-	}
-}
-
-// TestProbeLoDown: a new namespace's lo is down, and nothing in it can reach
-// itself.
-func TestProbeLoDown(t *testing.T) {
-	linktest.NeedRoot(t)
-	lab := linktest.New(t, linktest.Options{Hosts: 1})
-	ns := lab.Hosts[0].Namespace
-	at := netip.AddrPortFrom(lab.Hosts[0].Addr, 8080)
-	l := listen(t, ns, at.String())
-	defer l.Close()
-	c := Check{Namespace: ns, Kind: TCP, Target: at, Timeout: 30 * time.Second}
-	if err := probe(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	err := ns.Do(func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		return netlink.LinkSetDown(lo)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Timeout = 100 * time.Millisecond
-	if err := probe(t.Context(), c); err == nil || !strings.Contains(err.Error(), "lo is down") {
-		t.Errorf("error %v", err)
 	}
 }

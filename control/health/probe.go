@@ -46,19 +46,9 @@ func probe(ctx context.Context, c Check) error {
 func dial(ctx context.Context, c Check) (conn net.Conn, err error) {
 	err = c.Namespace.Do(func() (err error) {
 		conn, err = (&net.Dialer{KeepAlive: -1}).DialContext(ctx, "tcp", c.Target.String())
-		if err != nil && loDown() {
-			err = fmt.Errorf("%w: lo is down in the endpoint's namespace, bring it up", err)
-		}
 		return err
 	})
 	return conn, err
-}
-
-// loDown reports whether lo of the thread's namespace is down, as it is in a new
-// one: an address of the namespace's own is then reached in silence by nobody.
-func loDown() bool {
-	lo, err := net.InterfaceByName("lo")
-	return err == nil && lo.Flags&net.FlagUp == 0
 }
 
 // get sends a request and reads the answer's status. It starts no goroutine, as

@@ -41,7 +41,7 @@ type EndpointSpec struct {
 // CreateEndpoint makes the veth pair that s describes, both ends up and the
 // inner one ready to take packets, unless that is for later. It does so wholly or not at all: on any
 // error, also when ctx ends or the namespace loses its name half-way, nothing of
-// it is left. The error wraps ErrExists if IfName is taken in the namespace,
+// it is left, but lo may be up (ConfigureInner). The error wraps ErrExists if IfName is taken in the namespace,
 // ErrNoNamespace if that is gone.
 func CreateEndpoint(ctx context.Context, s EndpointSpec) (err error) {
 	if err := s.validate(); err != nil {

@@ -87,11 +87,13 @@ func TestCreateEndpoint(t *testing.T) {
 	linktest.NeedRoot(t)
 	s := newStage(t)
 	output(t, s.ep.Command(t.Context(), "sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")) // as container engines do
+	s.setLoDown(t)
 	start := time.Now()
 	if err := s.create(t.Context(), s.spec()); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("took %v", time.Since(start))
+	s.checkLo(t, true)
 
 	inner := output(t, s.ep.Command(t.Context(), "ip", "-d", "addr", "show", "dev", "eth0"))
 	wantIn(t, inner, "state UP", "LOWER_UP", "mtu 1450", "link/ether 02:00:00:00:00:07", "inet 10.0.0.7/24", "inet6 fd07::7/64")

@@ -34,6 +34,9 @@ type InnerSpec struct {
 // returns, the inner end takes packets. After an error it may be configured in
 // part; whoever made the pair removes it. The error wraps ErrNoDevice if there
 // is no such interface, ErrNoNamespace if the namespace is gone.
+//
+// The namespace's lo is brought up where it is down, as every container engine
+// does, and stays up.
 func ConfigureInner(ctx context.Context, s InnerSpec) error {
 	err := s.validate()
 	for _, step := range []func() error{s.configure, s.awaitReady, s.Namespace.Present} {
@@ -98,10 +101,26 @@ func (s *InnerSpec) configureInside() error {
 			return fmt.Errorf("address %s: %w", p, s.explain(p, err))
 		}
 	}
+	if err := setUpLoopback(); err != nil {
+		return fmt.Errorf("set up lo in network namespace %s: %w", s.Namespace.path, err)
+	}
 	if err := netlink.LinkSetUp(d); err != nil {
 		return fmt.Errorf("set up %s in network namespace %s: %w", s.IfName, s.Namespace.path, err)
 	}
 	return nil
+}
+
+// loopbackIndex is that of lo in every network namespace (LOOPBACK_IFINDEX).
+const loopbackIndex = 1
+
+// setUpLoopback lets the namespace reach its own addresses: a new one's lo is down,
+// and what a program there sends to itself, or a health check to it, gets no answer.
+func setUpLoopback() error {
+	lo, err := netlink.LinkByIndex(loopbackIndex)
+	if err != nil || lo.Attrs().Flags&net.FlagUp != 0 {
+		return err
+	}
+	return netlink.LinkSetUp(lo)
 }
 
 // tuneIPv6 makes the interface one of a segment on which every address is

@@ -42,6 +42,7 @@ func TestInnerLater(t *testing.T) {
 	linktest.NeedRoot(t)
 	for _, unseen := range []bool{false, true} {
 		s := newStage(t)
+		s.setLoDown(t)
 		spec := s.spec()
 		spec.InnerLater = true
 		if unseen {
@@ -58,6 +59,7 @@ func TestInnerLater(t *testing.T) {
 		if strings.Contains(down, "inet") {
 			t.Errorf("it has addresses before it is configured:\n%s", down)
 		}
+		s.checkLo(t, false)
 		other := s.spec()
 		other.Host, other.InnerLater = "ovlother", true
 		s.narrow(t, func() error {
@@ -72,9 +74,25 @@ func TestInnerLater(t *testing.T) {
 		}
 		up := output(t, s.ep.Command(t.Context(), "ip", "addr", "show", "dev", "eth0"))
 		wantIn(t, up, "state UP", "LOWER_UP", "inet 10.0.0.7/24", "inet6 fd07::7/64")
+		s.checkLo(t, true)
 		if got, want := s.devices(t), "[eth0 lo ovl0123456789] [eth0 lo]"; got != want {
 			t.Errorf("devices %s, want %s", got, want)
 		}
+	}
+}
+
+// setLoDown makes the endpoint's namespace as bare as ip netns add does.
+func (s *stage) setLoDown(t *testing.T) {
+	t.Helper()
+	output(t, s.ep.Command(t.Context(), "ip", "link", "set", "lo", "down"))
+}
+
+// checkLo wants lo of the endpoint's namespace to be up, or down.
+func (s *stage) checkLo(t *testing.T, up bool) {
+	t.Helper()
+	text := output(t, s.ep.Command(t.Context(), "ip", "addr", "show", "dev", "lo"))
+	if strings.Contains(text, ",UP,") != up {
+		t.Errorf("want lo up: %v, have\n%s", up, text)
 	}
 }
 
@@ -106,6 +124,7 @@ func TestConfigureInnerRefuses(t *testing.T) {
 	if err := s.create(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
+	s.setLoDown(t)
 	before := output(t, s.ep.Command(t.Context(), "ip", "addr"))
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
