@@ -76,8 +76,8 @@ func newServiceInspect(a *app) *cobra.Command {
 		Use:   "inspect NAME…",
 		Short: "Show all of one or more services",
 		Long: `Show all of one or more services, by name, ID or the beginning of an ID: each
-backend with its state, its share of new connections, and the flows to it of
-clients on this host.`,
+backend with its state, its share of new connections, and the live flows to it of
+clients on this host: not those that are closing, which "ovlctl flows" lists.`,
 		Example: `  ovlctl service inspect web -o table
 
   # backends that get no new connections

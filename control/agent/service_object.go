@@ -54,7 +54,9 @@ func serviceObject(t *reconcile.Tables, v *reconcile.Service, flows []datapath.F
 		slices.SortFunc(b.Addresses, netip.Addr.Compare)
 		for _, f := range flows {
 			if f.BackendID == e.ID && f.VNI == t.Networks[v.Network].VNI && slices.Contains(v.VIPs, f.VIP.Addr()) {
-				b.Flows++
+				if f.State != datapath.FlowClosing {
+					b.Flows++
+				}
 				b.Sent, b.Received = sum(b.Sent, f.Sent), sum(b.Received, f.Received)
 			}
 		}

@@ -223,22 +223,23 @@ func TestServiceAnswers(t *testing.T) {
 		Backend: netip.AddrPortFrom(b.Addresses[0].Addr(), 80), BackendID: b.ID, SourcePort: 40000, State: datapath.FlowEstablished,
 		Idle: 3500 * time.Millisecond, Sent: datapath.Counter{Packets: 1, Bytes: 10}, Received: datapath.Counter{Packets: 2, Bytes: 20},
 	}
-	other, gone, elsewhere := flow, flow, flow
-	other.Client = netip.AddrPortFrom(client, 40001)
+	closing, fresh, gone, elsewhere := flow, flow, flow, flow
+	closing.Client, closing.State = netip.AddrPortFrom(client, 40001), datapath.FlowClosing
+	fresh.Client, fresh.State = netip.AddrPortFrom(client, 40002), datapath.FlowNew
 	gone.Client, gone.VIP, gone.BackendID, gone.Protocol = port("10.1.0.77:1"), port("10.1.0.98:53"), "nix", 17
 	elsewhere.VNI = encap.VNI(4097) // the same addresses, in red
-	one.host.dp().SetFlows([]datapath.Flow{other, gone, elsewhere, flow})
+	one.host.dp().SetFlows([]datapath.Flow{fresh, closing, gone, elsewhere, flow})
 
 	got, err := one.ServiceInspect(t.Context(), api.ServiceRef{Service: "web", Network: "blue"})
 	if err != nil || len(got.Backends) != 2 || got.Backends[0].Flows != 0 || got.Backends[1].Flows != 2 ||
-		got.Backends[1].Sent != (api.Traffic{Packets: 2, Bytes: 20}) || got.Backends[1].Received != (api.Traffic{Packets: 4, Bytes: 40}) {
+		got.Backends[1].Sent != (api.Traffic{Packets: 3, Bytes: 30}) || got.Backends[1].Received != (api.Traffic{Packets: 6, Bytes: 60}) {
 		t.Errorf("inspect: %+v, %v", got, err)
 	}
 	if want := "a@host1 serving 1 1.00, b@host2 draining 1 0.00"; states(got) != want {
 		t.Errorf("backends are %s, want %s", states(got), want)
 	}
 	all, err := one.Flows(t.Context(), api.FlowsRequest{})
-	if err != nil || all.Total != 4 || len(all.Flows) != 4 {
+	if err != nil || all.Total != 5 || len(all.Flows) != 5 {
 		t.Fatalf("flows: %+v, %v", all, err)
 	}
 	want := api.Flow{
@@ -252,7 +253,7 @@ func TestServiceAnswers(t *testing.T) {
 	if f := all.Flows[0]; f.Service != "" || f.ClientName != "" || f.BackendName != "" || f.Protocol != "udp" {
 		t.Errorf("flow of what is gone: %+v", f)
 	}
-	if f, err := one.Flows(t.Context(), api.FlowsRequest{Network: "blue", Service: "web", Limit: 1}); err != nil || f.Total != 2 || len(f.Flows) != 1 {
+	if f, err := one.Flows(t.Context(), api.FlowsRequest{Network: "blue", Service: "web", Limit: 1}); err != nil || f.Total != 3 || len(f.Flows) != 1 {
 		t.Errorf("flows to web: %+v, %v", f, err)
 	}
 	if f, err := one.Flows(t.Context(), api.FlowsRequest{Network: "red"}); err != nil || f.Total != 1 {

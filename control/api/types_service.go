@@ -209,8 +209,9 @@ type ServiceBackend struct {
 	// Share is which part of new flows it gets, 0 to 1: of the service's table
 	// for its first family.
 	Share float64
-	// Flows counts those of clients on this host, and Sent and Received what
-	// they have carried. Only ServiceInspect counts them.
+	// Flows counts those of clients on this host that live: that are new or
+	// established. Sent and Received are what these have carried, and those that
+	// are closing. Only ServiceInspect counts them.
 	Flows    int
 	Sent     Traffic
 	Received Traffic
