@@ -25,7 +25,8 @@ type Datapath interface {
 	Stats(ctx context.Context) (Stats, error)
 
 	// Flows returns the flows to VIPs that endpoints on this host have, in no
-	// order. They survive a restart of the agent.
+	// order, without those to a backend that is gone. They survive a restart of
+	// the agent, and its crash.
 	Flows(ctx context.Context) ([]Flow, error)
 
 	// Close releases what the process holds. The host goes on forwarding: a

@@ -60,7 +60,7 @@ cleanup() {
 		ip netns delete "$ns" || true
 	done
 	for h in "${hosts[@]}"; do
-		rm -rf "/run/ovl-demo-h$h" "/run/ovl-demo-h$h.hold" "/var/lib/ovl-demo-h$h" "/sys/fs/bpf/ovl-demo-h$h"
+		rm -rf "/run/ovl-demo-h$h" "/run/ovl-demo-h$h.hold" "/run/ovl-demo-h$h.flows" "/var/lib/ovl-demo-h$h" "/sys/fs/bpf/ovl-demo-h$h"
 	done
 	rm -rf "$work"
 }

@@ -136,9 +136,9 @@ type DatapathOptions struct {
 type DatapathPlaces struct {
 	// BPF is the bpffs folder of the kernel datapath.
 	BPF string
-	// Holder is the socket of the process that keeps descriptors, and Counters the
-	// folder of the userspace datapath's counters.
-	Holder, Counters string
+	// Holder is the socket of the process that keeps descriptors, Flows the file of
+	// the userspace datapath's flows, and Counters the folder of its counters.
+	Holder, Flows, Counters string
 }
 
 // OpenedDatapath is one that runs.

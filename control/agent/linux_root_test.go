@@ -124,7 +124,7 @@ func TestLinuxDatapath(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		places := DatapathPlaces{BPF: dir, Holder: t.TempDir() + "/hold", Counters: t.TempDir()}
+		places := DatapathPlaces{BPF: dir, Holder: t.TempDir() + "/hold", Flows: t.TempDir() + "/flows", Counters: t.TempDir()}
 		d, err := h.OpenDatapath(t.Context(), DatapathOptions{Mode: config.DatapathAuto, Underlay: u, Port: 4789, Places: places})
 		if err != nil {
 			return err

@@ -18,6 +18,7 @@ func linuxUserspace(o DatapathOptions) implementation {
 		Underlay: o.Underlay.Name,
 		Port:     o.Port,
 		Dir:      o.Places.Counters,
+		Flows:    o.Places.Flows,
 		Holder:   o.Holder,
 		Logger:   o.Logger,
 	}
@@ -50,5 +51,5 @@ func openUserspace(ctx context.Context, o userspace.Options) (datapath.Datapath,
 // removeUserspace takes away what an agent that does not run has left of the
 // userspace datapath, and ends the holder, which goes first.
 func removeUserspace(p DatapathPlaces) error {
-	return errors.Join(hold.End(p.Holder), userspace.Remove(userspace.Options{Dir: p.Counters}))
+	return errors.Join(hold.End(p.Holder), userspace.Remove(userspace.Options{Dir: p.Counters, Flows: p.Flows}))
 }

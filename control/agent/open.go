@@ -171,7 +171,7 @@ func (a *Agent) openDatapath(ctx context.Context) error {
 
 // places are the datapath's in an instance.
 func places(c config.Config) DatapathPlaces {
-	return DatapathPlaces{BPF: c.BPFDir(), Holder: c.HolderSocket(), Counters: c.CountersDir()}
+	return DatapathPlaces{BPF: c.BPFDir(), Holder: c.HolderSocket(), Flows: c.FlowsFile(), Counters: c.CountersDir()}
 }
 
 // firstApply waits until the datapath carries what is on disk. An agent whose

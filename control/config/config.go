@@ -107,6 +107,10 @@ func (c Config) BPFDir() string { return c.dir("/sys/fs/bpf/ovl") }
 // process does not. No instance has a dot in its name.
 func (c Config) HolderSocket() string { return c.RunDir() + ".hold" }
 
+// FlowsFile is where the userspace datapath's flows outlive the agent, but not a
+// reboot: beside the run folder, as the socket of the holder.
+func (c Config) FlowsFile() string { return c.RunDir() + ".flows" }
+
 // CountersDir is where the userspace datapath's counters outlive the agent.
 func (c Config) CountersDir() string { return filepath.Join(c.DataDir(), "counters") }
 

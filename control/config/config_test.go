@@ -16,11 +16,11 @@ func TestFolders(t *testing.T) {
 		instance string
 		want     []string
 	}{
-		{"", []string{"/run/ovl", "/var/lib/ovl", "/sys/fs/bpf/ovl", "/run/ovl/ovlctl.sock", "/var/lib/ovl/state.db", "/run/ovl.hold", "/var/lib/ovl/counters"}},
-		{"h1", []string{"/run/ovl-h1", "/var/lib/ovl-h1", "/sys/fs/bpf/ovl-h1", "/run/ovl-h1/ovlctl.sock", "/var/lib/ovl-h1/state.db", "/run/ovl-h1.hold", "/var/lib/ovl-h1/counters"}},
+		{"", []string{"/run/ovl", "/var/lib/ovl", "/sys/fs/bpf/ovl", "/run/ovl/ovlctl.sock", "/var/lib/ovl/state.db", "/run/ovl.hold", "/run/ovl.flows", "/var/lib/ovl/counters"}},
+		{"h1", []string{"/run/ovl-h1", "/var/lib/ovl-h1", "/sys/fs/bpf/ovl-h1", "/run/ovl-h1/ovlctl.sock", "/var/lib/ovl-h1/state.db", "/run/ovl-h1.hold", "/run/ovl-h1.flows", "/var/lib/ovl-h1/counters"}},
 	} {
 		c := config.Config{Instance: tt.instance}
-		got := []string{c.RunDir(), c.DataDir(), c.BPFDir(), c.Socket(), c.StateFile(), c.HolderSocket(), c.CountersDir()}
+		got := []string{c.RunDir(), c.DataDir(), c.BPFDir(), c.Socket(), c.StateFile(), c.HolderSocket(), c.FlowsFile(), c.CountersDir()}
 		if !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("instance %q: %v, want %v", tt.instance, got, tt.want)
 		}

@@ -63,6 +63,11 @@ func goneCases(s *Site, name func(string) string, k kind, backend Endpoint) []Ca
 		v.lists(other.known(datapath.FlowEstablished, []build{f.first(), f.more()}, []build{f.reply()})))...))
 
 	v, f, steps = begin()
+	known := f.known(datapath.FlowEstablished, []build{f.first()}, []build{f.reply()})
+	cases = append(cases, serviceCase(name("a flow to a backend that is removed is not listed"), v, append(steps,
+		v.lists(known), v.without(backend).becomes(), v.lists(), v.becomes(), v.lists(known))...))
+
+	v, f, steps = begin()
 	steps = append(steps, v.with().becomes())
 	steps = append(steps, f.refusedOnce()...)
 	cases = append(cases, serviceCase(name("the last backend is removed"), v, append(steps, f.noBackend(), f.noBackend(), v.lists())...))

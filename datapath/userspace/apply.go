@@ -31,6 +31,7 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	d.last, d.applied = s, err == nil
 	if all {
 		d.save()
+		d.keepFlows()
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package userspace
 import (
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,6 +69,8 @@ func mac(s string) encap.MAC {
 func (b *bed) endpoint(t testing.TB, lab *linktest.Lab, device, mac, addr string) *linktest.Namespace {
 	t.Helper()
 	ns := lab.Endpoint(device)
+	// With IPv6 they would send reports and solicitations, whenever they like.
+	in(t, ns, func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0) })
 	open, err := link.OpenNamed(ns.NetnsPath)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +90,7 @@ func (b *bed) endpoint(t testing.TB, lab *linktest.Lab, device, mac, addr string
 }
 
 func (b *bed) options() Options {
-	return Options{VTEP: b.Addr, Underlay: linktest.UnderlayDevice, Port: encap.Port, Dir: b.dir, Holder: b.held}
+	return Options{VTEP: b.Addr, Underlay: linktest.UnderlayDevice, Port: encap.Port, Dir: b.dir, Flows: filepath.Join(b.dir, "flows"), Holder: b.held}
 }
 
 // open opens the datapath, as an agent that starts does.

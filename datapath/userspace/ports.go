@@ -150,9 +150,9 @@ func prune(keep func(tap string) bool) (removed int, err error) {
 }
 
 // Remove takes away all that a datapath has left in the calling thread's network
-// namespace, and in Options.Dir, whether or not a process is there. What is not
+// namespace, and in Options.Dir and Flows, whether or not a process is there. What is not
 // there is no error. The Holder is to be ended by whoever has started it.
 func Remove(o Options) error {
 	_, err := prune(func(string) bool { return false })
-	return errors.Join(err, removeSaved(o.Dir))
+	return errors.Join(err, removeSaved(o.Dir), removeFlows(o.Flows))
 }

@@ -69,13 +69,10 @@ func removeSaved(dir string) error {
 	if dir == "" {
 		return nil
 	}
-	var errs []error
-	for _, name := range []string{savedName, flowsName} {
-		if err := os.Remove(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+	if err := os.Remove(filepath.Join(dir, savedName)); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // save writes the counters, whole or not at all. Packets go on without.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -94,7 +93,7 @@ func (b *bed) echo(t *testing.T) {
 	})
 }
 
-func in(t *testing.T, ns *linktest.Namespace, fn func() error) {
+func in(t testing.TB, ns *linktest.Namespace, fn func() error) {
 	t.Helper()
 	if err := ns.Do(fn); err != nil {
 		t.Fatal(err)
@@ -224,12 +223,46 @@ func TestServiceRestart(t *testing.T) {
 	exchange(t, udp, 1000)
 }
 
+// killed ends the datapath, and leaves its flows as they were before it knew.
+func (b *bed) killed(t *testing.T) {
+	t.Helper()
+	flows := b.options().Flows
+	left, err := os.ReadFile(flows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.on(t, func() error { return b.dp.Close() })
+	if err := os.WriteFile(flows, left, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestServiceKilled: connections go on with the next process also if the last one
+// could do nothing for it.
+func TestServiceKilled(t *testing.T) {
+	b := newServiceBed(t)
+	tcp, udp := dial(t, b.a, "tcp"), dial(t, b.a, "udp")
+	exchange(t, tcp, 1000)
+	exchange(t, udp, 1000)
+	for range 2 {
+		b.killed(t)
+		b.open(t)
+		if flows := b.flows(t); len(flows) != 2 {
+			t.Errorf("flows %+v, want 2", flows)
+		}
+		b.state.Networks[0].Services[0].Backends[0].Draining = true // no table would lead them here
+		b.apply(t)
+		exchange(t, tcp, 1000)
+		exchange(t, udp, 1000)
+	}
+}
+
 // TestServiceDamagedFlows: flows that cannot be read are lost, and nothing else.
 func TestServiceDamagedFlows(t *testing.T) {
 	b := newServiceBed(t)
 	exchange(t, dial(t, b.a, "tcp"), 1000)
 	b.on(t, func() error { return b.dp.Close() })
-	if err := os.Truncate(filepath.Join(b.dir, flowsName), 20); err != nil {
+	if err := os.Truncate(b.options().Flows, 20); err != nil {
 		t.Fatal(err)
 	}
 	b.open(t)

@@ -55,8 +55,10 @@ type Options struct {
 	Underlay string
 	// Port is the UDP port of the tunnel at every host, 4789 by RFC 7348.
 	Port uint16
-	// Dir is a folder for what has been counted, and for flows; "" forgets them.
+	// Dir is a folder for what has been counted; "" forgets it.
 	Dir string
+	// Flows is a file for flows, best on a tmpfs; "": they end with the process.
+	Flows string
 	// Holder keeps queues and sockets over a restart; nil: what comes while
 	// there is no process is lost.
 	Holder Holder
@@ -125,9 +127,7 @@ func (d *Datapath) open() (err error) {
 		d.log.Warn("counters begin at zero", "error", err)
 	}
 	d.restoreTotals()
-	if d.flows, err = loadFlows(d.opts.Dir); err != nil {
-		d.log.Warn("flows begin anew", "error", err)
-	}
+	d.openFlows()
 	if d.opts.Holder != nil {
 		if d.held, err = heldBy(d.opts.Holder); err != nil {
 			return err
@@ -241,7 +241,7 @@ func (d *Datapath) Close() error {
 	}
 	if d.devices != nil {
 		d.save()
-		d.saveFlows()
+		d.closeFlows()
 		errs = append(errs, d.devices.Close())
 	}
 	return errors.Join(errs...)

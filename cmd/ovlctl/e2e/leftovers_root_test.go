@@ -15,9 +15,11 @@ import (
 	"github.com/ovlnet/ovl/datapath/link"
 )
 
-// folders are those that an instance has, and the holder's socket.
+// folders are those that an instance has, and the holder's socket, and the file of
+// flows.
 func (h *host) folders() []string {
-	return []string{"/run/ovl-" + h.instance, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance, h.holderSocket(), "/etc/netns/.ovl-" + h.instance}
+	run := "/run/ovl-" + h.instance
+	return []string{run, h.dataDir(), "/sys/fs/bpf/ovl-" + h.instance, h.holderSocket(), run + ".flows", "/etc/netns/.ovl-" + h.instance}
 }
 
 func (h *host) holderSocket() string { return "/run/ovl-" + h.instance + ".hold" }

@@ -1,6 +1,6 @@
 // Package flow remembers which backend a client's packets to a VIP go to. It
-// knows nothing of packets, of State or of I/O, and is what of the userspace
-// datapath outlives its tables, and its processes (saved.go).
+// knows nothing of packets and of State, and is what of the userspace datapath
+// outlives its tables, and, in a file, its processes (saved.go).
 //
 // A Memory has an entry for each flow, found by what its client sends (Out) and by
 // what its backend sends (Back): both in one shard, so that one lock is enough.
@@ -89,6 +89,7 @@ const refresh = time.Second
 type Memory struct {
 	clock     func() time.Time
 	start     time.Time
+	file      *file // nil: flows end with the process
 	shards    [shards]shard
 	affinity  recent[client, string]
 	fragments recent[Fragment, ports]
@@ -120,6 +121,7 @@ func (m *Memory) Now() time.Duration { return m.clock().Sub(m.start) }
 // shard is a part of the flows.
 type shard struct {
 	mu      sync.Mutex
+	file    *file
 	forward map[Key]*entry
 	reverse map[Key]*entry
 	young   generation
@@ -131,6 +133,7 @@ type entry struct {
 	Flow
 	began      time.Duration
 	ended      side // of those that this process has seen
+	record     int  // of the file; 0: none
 	in         *generation
 	prev, next *entry
 }
@@ -190,7 +193,7 @@ func (m *Memory) Out(k *Key, p *Packet) (Hit, bool) {
 	e.Sent.Packets += p.Packets
 	e.Sent.Bytes += p.Bytes
 	e.end(p, clientSide)
-	return s.touch(e, p, &e.Reverse), true
+	return s.touch(e, p, &e.Reverse, false), true
 }
 
 // Back finds the flow of a packet from its backend. self says that the packet is
@@ -203,13 +206,14 @@ func (m *Memory) Back(k *Key, self bool, p *Packet) (Hit, bool) {
 	if e == nil {
 		return Hit{}, false
 	}
-	if e.State == datapath.FlowNew {
+	first := e.State == datapath.FlowNew
+	if first {
 		e.State = datapath.FlowEstablished
 	}
 	e.Received.Packets += p.Packets
 	e.Received.Bytes += p.Bytes
 	e.end(p, backendSide)
-	return s.touch(e, p, &e.Forward), true
+	return s.touch(e, p, &e.Forward, first), true
 }
 
 // behind is the shard of a packet from a backend.
@@ -220,9 +224,10 @@ func (m *Memory) behind(k *Key, self bool) *shard {
 	return m.at(k.VNI, &k.Client, k.ClientPort)
 }
 
-// touch is for each packet of a flow.
-func (s *shard) touch(e *entry, p *Packet, other *Key) Hit {
+// touch is for each packet of a flow; changed: its state is another with it.
+func (s *shard) touch(e *entry, p *Packet, other *Key, changed bool) Hit {
 	if p.End {
+		changed = changed || e.State != datapath.FlowClosing
 		e.State = datapath.FlowClosing
 	}
 	h := Hit{Key: *other, Backend: e.Backend, Self: e.Self, Refreshed: p.Now-e.Seen >= refresh}
@@ -233,6 +238,9 @@ func (s *shard) touch(e *entry, p *Packet, other *Key) Hit {
 			to = &s.old
 		}
 		s.move(e, to, p.Now)
+	}
+	if changed || h.Refreshed {
+		s.note(e)
 	}
 	return h
 }
@@ -374,24 +382,8 @@ func (f *Flow) Protocol() uint8 { return uint8(f.Forward.Protocol) }
 
 // forget takes a flow out of its shard.
 func (s *shard) forget(e *entry) {
+	s.drop(e)
 	e.in.remove(e)
 	delete(s.forward, e.Forward)
 	delete(s.reverse, e.Reverse)
-}
-
-// All returns the flows there are now, in no order.
-func (m *Memory) All() []Flow {
-	now := m.Now()
-	var all []Flow
-	for i := range m.shards {
-		s := &m.shards[i]
-		s.mu.Lock()
-		for _, e := range s.forward {
-			if now-e.Seen <= e.lifetime() {
-				all = append(all, e.Flow)
-			}
-		}
-		s.mu.Unlock()
-	}
-	return all
 }

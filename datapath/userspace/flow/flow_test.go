@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -328,19 +329,26 @@ func TestFragments(t *testing.T) {
 }
 
 // TestNoAllocation: a packet of a flow that is known leaves nothing to the garbage
-// collector.
+// collector, with a file or without.
 func TestNoAllocation(t *testing.T) {
-	m, clock := newMemory(0, 0)
-	k := key(tcp, 40000)
-	h := m.add(k)
-	var p Packet
-	if n := testing.AllocsPerRun(1000, func() {
-		clock.pass(100 * time.Millisecond)
-		p = Packet{Now: m.Now(), Packets: 1, Bytes: 1}
-		m.Out(&k, &p)
-		m.Back(&h.Key, false, &p)
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
+	c := &clock{time.Unix(1000, 0)}
+	without, _ := newMemory(0, 0)
+	for name, m := range map[string]*Memory{"without": without, "with": openMemory(t, filepath.Join(t.TempDir(), "flows"), c, 4096)} {
+		m.clock = func() time.Time { return c.now }
+		k := key(tcp, 40000)
+		h := m.add(k)
+		m.SetClient(&k, "one", m.Now())
+		var p Packet
+		if n := testing.AllocsPerRun(1000, func() {
+			c.pass(100 * time.Millisecond)
+			p = Packet{Now: m.Now(), Packets: 1, Bytes: 1}
+			if hit, _ := m.Out(&k, &p); hit.Refreshed {
+				m.SetClient(&k, hit.Backend, p.Now)
+			}
+			m.Back(&h.Key, false, &p)
+		}); n != 0 {
+			t.Errorf("%s a file: %v allocations", name, n)
+		}
 	}
 }
 
@@ -366,6 +374,41 @@ func BenchmarkAdd(b *testing.B) {
 			k.Client[14]++
 		}
 		m.Add(&k, "one", backend1, 8080, p)
+	}
+}
+
+// BenchmarkConnection is a flow that is begun, answered, refreshed and forgotten.
+func BenchmarkConnection(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		open func() (*Memory, error)
+	}{
+		{"without a file", func() (*Memory, error) { return New(Options{}), nil }},
+		{"with a file", func() (*Memory, error) { return Open(filepath.Join(b.TempDir(), "flows"), Options{}) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			m, err := c.open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			k := key(tcp, 0)
+			var now time.Duration
+			p := Packet{Packets: 1, Bytes: 100}
+			b.ReportAllocs()
+			for b.Loop() {
+				k.ClientPort++
+				now += 2 * time.Second
+				p.Now = now
+				h := m.Add(&k, "one", backend1, 8080, &p)
+				m.Back(&h.Key, false, &p)
+				p.Now += time.Second
+				m.Out(&k, &p)
+				m.Forget(&k)
+			}
+			if err := m.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }
 

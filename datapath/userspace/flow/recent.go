@@ -11,12 +11,16 @@ type recent[K comparable, V comparable] struct {
 	most  int
 	items map[K]*item[K, V]
 	root  item[K, V] // before the first and behind the last
+	// noted is called with what was put; same: it was there, with that value. nil:
+	// nobody wants to know.
+	noted func(i *item[K, V], same bool)
 }
 
 type item[K comparable, V comparable] struct {
 	key        K
 	value      V
 	seen       time.Duration
+	record     int // of the file; 0: none
 	prev, next *item[K, V]
 }
 
@@ -46,6 +50,7 @@ func (r *recent[K, V]) put(k K, v V, now time.Duration) {
 
 func (r *recent[K, V]) putLocked(k K, v V, now time.Duration) {
 	i := r.items[k]
+	same := i != nil && i.value == v
 	switch {
 	case i != nil:
 		i.unlink()
@@ -60,6 +65,9 @@ func (r *recent[K, V]) putLocked(k K, v V, now time.Duration) {
 	r.items[k] = i
 	i.prev, i.next = r.root.prev, &r.root
 	i.prev.next, r.root.prev = i, i
+	if r.noted != nil {
+		r.noted(i, same)
+	}
 }
 
 // keep is put, unless there is another value under the key.
@@ -73,11 +81,9 @@ func (r *recent[K, V]) keep(k K, v V, now time.Duration) {
 
 func (i *item[K, V]) unlink() { i.prev.next, i.next.prev = i.next, i.prev }
 
-// each calls f for all there is, beginning with what was used longest ago.
-func (r *recent[K, V]) each(f func(k K, v V, seen time.Duration)) {
+// observe sets who is told of what is put.
+func (r *recent[K, V]) observe(noted func(i *item[K, V], same bool)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := r.root.next; i != &r.root; i = i.next {
-		f(i.key, i.value, i.seen)
-	}
+	r.noted = noted
 }

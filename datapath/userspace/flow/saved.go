@@ -1,138 +1,237 @@
 package flow
 
 import (
-	"encoding/json"
+	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
+	"io/fs"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/ovlnet/ovl/datapath"
-	"github.com/ovlnet/ovl/encap"
 )
 
-// saved is a Memory in its file. Fragments are not worth it. The time in which
-// there was no process does not count: nothing was there to hear packets.
-type saved struct {
-	Flows   []datapath.Flow `json:"flows"`
-	Clients []savedClient   `json:"clients"`
+// A Memory that was opened has a file (file.go) with a record (record.go) of each
+// flow to which something has come back, and of each client with affinity. The next
+// process goes on with it, also if this one is killed: then flows are as they were
+// when they were seen last, to a second. One that ends in peace writes the others
+// too. Fragments are not worth it. The time in which there was no process does not
+// count: nothing was there to hear packets.
+
+// newSuffix is of the file that is to take the place of an earlier process's.
+const newSuffix = ".new"
+
+// Open is New with a file for flows, best on a tmpfs: it is written to all the time.
+// If an earlier process has left one, its flows are gone on with, but for those that
+// are damaged. The Memory is good whatever the error, which says what was lost, or
+// that flows are to end with this process.
+func Open(path string, o Options) (*Memory, error) {
+	m := New(o)
+	t, err := createFile(path+newSuffix, m.records())
+	if err != nil {
+		// What is there would be old for the process after this one.
+		return m, errors.Join(m.loadFile(path), fmt.Errorf("flows are not kept: %w", err), Remove(path))
+	}
+	m.write(t)
+	err = m.loadFile(path)
+	if renameErr := os.Rename(path+newSuffix, path); renameErr != nil {
+		err = errors.Join(err, fmt.Errorf("flows are not kept: %w", renameErr))
+	}
+	return m, err
 }
 
-type savedClient struct {
-	VNI     encap.VNI     `json:"vni"`
-	Addr    netip.Addr    `json:"addr"`
-	VIP     netip.Addr    `json:"vip"`
-	Backend string        `json:"backend"`
-	Idle    time.Duration `json:"idle"`
-}
-
-// Flows returns the flows there are, in no order.
-func (m *Memory) Flows() []datapath.Flow {
-	now := m.Now()
-	all := m.All()
-	out := make([]datapath.Flow, len(all))
-	for i := range all {
-		f := &all[i]
-		out[i] = datapath.Flow{
-			VNI: f.Forward.VNI, Protocol: f.Protocol(),
-			Client:    netip.AddrPortFrom(addr(f.Forward.Client), f.Forward.ClientPort),
-			VIP:       netip.AddrPortFrom(addr(f.Forward.Server), f.Forward.ServerPort),
-			Backend:   netip.AddrPortFrom(addr(f.Reverse.Server), f.Reverse.ServerPort),
-			BackendID: f.Backend, SourcePort: f.Reverse.ClientPort,
-			State: f.State, Idle: max(0, (now - f.Seen).Truncate(time.Second)), Sent: f.Sent, Received: f.Received,
+// Remove removes a file of flows, if there is one.
+func Remove(path string) error {
+	var errs []error
+	for _, p := range []string{path, path + newSuffix} {
+		if err := os.Remove(p); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
 		}
 	}
-	return out
+	return errors.Join(errs...)
 }
 
-func addr(a [16]byte) netip.Addr { return netip.AddrFrom16(a).Unmap() }
+// Tick is to be called every now and then, for the next process to know the time,
+// by which flows are forgotten. It returns why flows were not written.
+func (m *Memory) Tick() error {
+	if m.file == nil {
+		return nil
+	}
+	return m.file.tick(m.Now())
+}
 
-// Save writes what is remembered.
-func (m *Memory) Save(w io.Writer) error {
-	now := m.Now()
-	s := saved{Flows: m.Flows(), Clients: []savedClient{}}
-	m.affinity.each(func(c client, backend string, seen time.Duration) {
-		s.Clients = append(s.Clients, savedClient{c.vni, addr(c.addr), addr(c.vip), backend, max(0, now-seen)})
+// Close writes all there is for the next process. Nothing is to be asked of the
+// Memory after it but what it remembers.
+func (m *Memory) Close() error {
+	if m.file == nil {
+		return nil
+	}
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		for _, e := range s.forward {
+			s.keep(e)
+			e.record = 0
+		}
+		s.file = nil
+		s.mu.Unlock()
+	}
+	m.affinity.observe(nil)
+	err := errors.Join(m.Tick(), m.file.close())
+	m.file = nil
+	return err
+}
+
+// records is how many there can be.
+func (m *Memory) records() int {
+	n := m.affinity.most
+	for i := range m.shards {
+		n += m.shards[i].young.most + m.shards[i].old.most
+	}
+	return n
+}
+
+// write has a Memory of nothing write what it remembers from now on.
+func (m *Memory) write(t *file) {
+	m.file = t
+	for i := range m.shards {
+		m.shards[i].file = t
+	}
+	m.affinity.observe(func(i *item[client, string], same bool) {
+		if i.record == 0 {
+			i.record, same = t.take(), false
+		}
+		switch {
+		case i.record == 0:
+		case same:
+			t.record(i.record).setSeen(i.seen)
+		default:
+			t.record(i.record).setClient(&i.key, i.value, i.seen)
+		}
 	})
-	return json.NewEncoder(w).Encode(s)
 }
 
-// Load adds what was saved. What is not in order is not taken, and nothing of it.
-func (m *Memory) Load(r io.Reader) error {
-	var s saved
-	if err := json.NewDecoder(r).Decode(&s); err != nil {
-		return err
+// keep writes a flow, if there is a file that has room for it.
+func (s *shard) keep(e *entry) {
+	if s.file == nil || len(e.Backend) > maxID {
+		return
 	}
-	for i := range s.Flows {
-		if err := check(&s.Flows[i]); err != nil {
-			return fmt.Errorf("flow %d: %w", i, err)
+	if e.record == 0 {
+		e.record = s.file.take()
+	}
+	if e.record != 0 {
+		s.file.record(e.record).setFlow(&e.Flow)
+	}
+}
+
+// note writes what has changed of a flow. One that nobody has answered is not kept.
+func (s *shard) note(e *entry) {
+	switch {
+	case e.record != 0:
+		s.file.record(e.record).update(&e.Flow)
+	case e.State == datapath.FlowEstablished:
+		s.keep(e)
+	}
+}
+
+// drop takes a flow out of the file.
+func (s *shard) drop(e *entry) {
+	if e.record != 0 {
+		s.file.release(e.record)
+		e.record = 0
+	}
+}
+
+func (m *Memory) loadFile(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(m.load(f), f.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("flows of an earlier process: %w", err)
+	}
+	return nil
+}
+
+// errForeign is of a file that is none of flows, or of another version.
+var errForeign = errors.New("file has another format")
+
+// load adds what a file has. What is damaged is left out, and nothing else.
+func (m *Memory) load(r io.Reader) error {
+	in := bufio.NewReaderSize(io.LimitReader(r, int64(1+m.records())*recordSize), 1<<16)
+	header := make(record, recordSize)
+	if _, err := io.ReadFull(in, header); err != nil || string(header[:len(magic)]) != magic {
+		return errForeign
+	}
+	type lastSeen struct {
+		client
+		backend string
+		seen    time.Duration
+	}
+	var flows []Flow
+	var clients []lastSeen
+	damaged := 0
+	for next := make(record, recordSize); ; clear(next) {
+		_, err := io.ReadFull(in, next)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return err
+		}
+		if next.empty() {
+			continue
+		}
+		if f, ok := next.flow(); ok {
+			flows = append(flows, f)
+		} else if c, backend, ok := next.client(); ok {
+			clients = append(clients, lastSeen{c, backend, next.seen()})
+		} else {
+			damaged++
 		}
 	}
-	for i, c := range s.Clients {
-		if !alike(c.Addr, c.VIP) || c.Idle < 0 {
-			return fmt.Errorf("client %d: %w", i, errOrder)
-		}
-	}
-	now := m.Now()
+	now, then := m.Now(), header.seen()
+	idle := func(seen time.Duration) time.Duration { return max(0, then-seen) }
 	// Those that were quiet the longest are pushed out first.
-	slices.SortStableFunc(s.Flows, func(a, b datapath.Flow) int { return int(b.Idle/time.Second) - int(a.Idle/time.Second) })
-	for i := range s.Flows {
-		m.restore(&s.Flows[i], now)
+	slices.SortFunc(flows, func(a, b Flow) int { return cmp.Compare(idle(b.Seen), idle(a.Seen)) })
+	slices.SortFunc(clients, func(a, b lastSeen) int { return cmp.Compare(idle(b.seen), idle(a.seen)) })
+	for i := range flows {
+		m.restore(&flows[i], idle(flows[i].Seen), now)
 	}
-	slices.SortStableFunc(s.Clients, func(a, b savedClient) int { return int(b.Idle/time.Second) - int(a.Idle/time.Second) })
-	for _, c := range s.Clients {
-		m.affinity.put(client{c.VNI, c.Addr.As16(), c.VIP.As16()}, c.Backend, now-c.Idle)
+	for _, c := range clients {
+		m.affinity.put(c.client, c.backend, now-idle(c.seen))
 	}
-	return nil
-}
-
-// errOrder is of a file that no Memory has written.
-var errOrder = errors.New("is not in order")
-
-func check(f *datapath.Flow) error {
-	const tcp, udp = 6, 17
-	if (f.Protocol != tcp && f.Protocol != udp) || !alike(f.Client.Addr(), f.VIP.Addr()) || !alike(f.VIP.Addr(), f.Backend.Addr()) ||
-		f.State > datapath.FlowClosing || f.Idle < 0 {
-		return errOrder
+	if damaged > 0 {
+		return fmt.Errorf("%d of %d are damaged and lost", damaged, damaged+len(flows)+len(clients))
 	}
 	return nil
 }
 
-// alike says whether two addresses are such as packets have, and of one family.
-func alike(a, b netip.Addr) bool {
-	return a.IsValid() && b.IsValid() && a.BitLen() == b.BitLen() && a.Zone() == "" && b.Zone() == "" && !a.Is4In6() && !b.Is4In6()
-}
-
-// restore adds a flow, unless there is another that has a key of it.
-func (m *Memory) restore(f *datapath.Flow, now time.Duration) {
-	forward := Key{
-		Client: f.Client.Addr().As16(), ClientPort: f.Client.Port(),
-		Server: f.VIP.Addr().As16(), ServerPort: f.VIP.Port(),
-		VNI: f.VNI, Protocol: uint32(f.Protocol),
-	}
-	reverse := forward
-	reverse.Server, reverse.ServerPort, reverse.ClientPort = f.Backend.Addr().As16(), f.Backend.Port(), f.SourcePort
-	self := reverse.Server == forward.Client
-	if self {
-		reverse.Client = forward.Server
-	}
-	s := m.at(forward.VNI, &forward.Client, forward.ClientPort)
-	if s != m.behind(&reverse, self) {
+// restore adds a flow that has been quiet for so long, unless there is another that
+// has a key of it.
+func (m *Memory) restore(f *Flow, idle, now time.Duration) {
+	s := m.at(f.Forward.VNI, &f.Forward.Client, f.Forward.ClientPort)
+	if s != m.behind(&f.Reverse, f.Self) {
 		return // its port was chosen by other rules than ours
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.forward[forward] != nil || s.reverse[reverse] != nil {
+	if s.forward[f.Forward] != nil || s.reverse[f.Reverse] != nil {
 		return
 	}
 	g := &s.young
 	if f.State == datapath.FlowEstablished {
 		g = &s.old
 	}
-	s.insert(Flow{
-		Forward: forward, Reverse: reverse, Backend: f.BackendID, Self: self,
-		State: f.State, Sent: f.Sent, Received: f.Received, Seen: now - f.Idle,
-	}, now-f.Idle, g, now)
+	f.Seen = now - idle
+	e := s.insert(*f, f.Seen, g, now)
+	if f.State != datapath.FlowNew {
+		s.keep(e)
+	}
 }
