@@ -26,7 +26,7 @@ type Datapath interface {
 
 	// Flows returns the flows to VIPs that endpoints on this host have, in no
 	// order, without those to a backend that is gone. They survive a restart of
-	// the agent, and its crash.
+	// the agent, and its crash, and end with the endpoint (State.Clients).
 	Flows(ctx context.Context) ([]Flow, error)
 
 	// Close releases what the process holds. The host goes on forwarding: a

@@ -39,7 +39,11 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 		return err
 	}
 	again := d.applied && s.Equal(d.tables.state)
+	left := !d.applied || s.ClientsLeft(d.tables.state)
 	changed, err := d.apply(s, again || !d.applied || d.tables.clash())
+	if left {
+		err = errors.Join(err, d.forgetOthers(s.Clients()))
+	}
 	// The same state again should have found nothing to do.
 	if again && changed > 0 {
 		d.drift += uint64(changed)

@@ -22,7 +22,11 @@ func (d *Datapath) Apply(ctx context.Context, s datapath.State) error {
 	}
 	again := d.applied && s.Equal(d.last)
 	all := again || !d.applied
+	left := !d.applied || s.ClientsLeft(d.last)
 	changed, err := d.apply(s, again, all)
+	if left {
+		d.flows.ForgetOthers(s.Clients())
+	}
 	// The same state again should have found nothing to do.
 	if again && changed > 0 {
 		d.drift += uint64(changed)

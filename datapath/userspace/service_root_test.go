@@ -257,6 +257,49 @@ func TestServiceKilled(t *testing.T) {
 	}
 }
 
+// TestServiceClientLeaves: it takes its flows along, at once or while there is no
+// process.
+func TestServiceClientLeaves(t *testing.T) {
+	b := newServiceBed(t)
+	exchange(t, dial(t, b.a, "tcp"), 1000)
+	stays := dial(t, b.b, "tcp")
+	exchange(t, stays, 1000)
+	all := b.state.Networks[0].Ports
+	check := func(want int) {
+		t.Helper()
+		flows := b.flows(t)
+		for _, f := range flows {
+			if want == 1 && f.Client.Addr() != netip.MustParseAddr(addrB) {
+				t.Errorf("flow %+v of a client that has left", f)
+			}
+		}
+		if len(flows) != want {
+			t.Errorf("%d flows, want %d: %+v", len(flows), want, flows)
+		}
+	}
+	check(2)
+	b.state.Networks[0].Ports = all[1:]
+	b.apply(t)
+	check(1)
+	b.state.Networks[0].Ports = all
+	b.apply(t)
+	check(1)
+	exchange(t, stays, 1000)
+	exchange(t, dial(t, b.a, "tcp"), 1000)
+	check(2)
+
+	b.on(t, func() error { return b.dp.Close() })
+	b.state.Networks[0].Ports = all[1:]
+	b.open(t)
+	check(2)
+	b.apply(t)
+	check(1)
+	b.state.Networks[0].Ports = all
+	b.apply(t)
+	check(1)
+	exchange(t, stays, 1000)
+}
+
 // TestServiceDamagedFlows: flows that cannot be read are lost, and nothing else.
 func TestServiceDamagedFlows(t *testing.T) {
 	b := newServiceBed(t)

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -430,5 +431,24 @@ func TestNoPortLeft(t *testing.T) {
 	}
 	if len(ports) < (1<<16-leastSpare)/shards || m.out(key(udp, 40000)) || !m.out(k) {
 		t.Errorf("%d ports, first flow %v, last %v", len(ports), m.out(key(udp, 40000)), m.out(k))
+	}
+}
+
+// TestForgetOthers: who has left has no flows, nor has who has its address
+// elsewhere.
+func TestForgetOthers(t *testing.T) {
+	m, _ := newMemory(0, 0)
+	stays, leaves, elsewhere := key(tcp, 40000), key(tcp, 40000), key(tcp, 40000)
+	leaves.Client = backend1
+	elsewhere.VNI = 4097
+	for _, k := range []Key{stays, leaves, elsewhere} {
+		m.back(m.add(k))
+	}
+	itself := key(udp, 1)
+	itself.Client = backend1
+	h := m.Add(&itself, "itself", backend1, 80, m.packet())
+	m.ForgetOthers(map[datapath.Client]bool{{VNI: 4096, Addr: netip.MustParseAddr("10.0.0.2")}: true})
+	if !m.out(stays) || m.out(leaves) || m.out(elsewhere) || m.out(itself) || m.back(h) || len(m.All()) != 1 {
+		t.Errorf("flows %+v", m.Flows())
 	}
 }

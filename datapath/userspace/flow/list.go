@@ -44,3 +44,17 @@ func (m *Memory) Flows() []datapath.Flow {
 }
 
 func addr(a [16]byte) netip.Addr { return netip.AddrFrom16(a).Unmap() }
+
+// ForgetOthers forgets the flows of all clients but these.
+func (m *Memory) ForgetOthers(clients map[datapath.Client]bool) {
+	for i := range m.shards {
+		s := &m.shards[i]
+		s.mu.Lock()
+		for _, e := range s.forward {
+			if !clients[datapath.Client{VNI: e.Forward.VNI, Addr: addr(e.Forward.Client)}] {
+				s.forget(e)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
