@@ -20,8 +20,8 @@ export PATH := $(TOOLS):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export CGO_ENABLED := 0
 
 # What the tests, the demo and the benchmark run, beside ovl itself.
-TEST_PROGRAMS  := ip ethtool ping tracepath nsenter taskset iperf3 sockperf wrk tcpdump tshark bpftool ps sysctl setpriv nft
-DEMO_PROGRAMS  := ip bridge ss sysctl nsenter flock pgrep ping iperf3 bpftool
+TEST_PROGRAMS  := ip ethtool ping tracepath nsenter taskset iperf3 sockperf wrk tcpdump tshark bpftool ps sysctl setpriv nft dig getent dnsmasq
+DEMO_PROGRAMS  := ip bridge ss sysctl nsenter flock pgrep ping iperf3 bpftool dig getent
 BENCH_PROGRAMS := ip ethtool nsenter taskset iperf3 sockperf wrk dockerd iptables mount nft dnsmasq
 
 .DEFAULT_GOAL := help
@@ -73,6 +73,11 @@ test-overload: bpffs ## send a userspace host far more than it can forward, a mi
 test-services: bpffs ## balance 60 000 connections, replace backends, lose hosts and take a million SYNs, with each datapath (as root; 7 minutes)
 	@.ci/need $(TEST_PROGRAMS)
 	$(GO) test -count=1 -timeout 20m -v -run '^TestService' ./cmd/ovlctl/e2e -services
+
+.PHONY: test-names
+test-names: bpffs ## ask for names while backends go, agents restart and somebody floods, with each datapath (as root; 5 minutes)
+	@.ci/need $(TEST_PROGRAMS)
+	$(GO) test -count=1 -timeout 20m -v -run '^TestNames' ./cmd/ovlctl/e2e -names
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (30s)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -82,6 +83,18 @@ func (c *cluster) upAll() {
 	}
 }
 
+// upWith is upAll with arguments for each, by its index.
+func (c *cluster) upWith(args func(host int) []string) {
+	c.tb.Helper()
+	for i, h := range c.hosts {
+		line := args(i)
+		if i > 0 {
+			line = append(h.joinArgs(), line...)
+		}
+		h.up(line...)
+	}
+}
+
 // host returns the one of that name.
 func (c *cluster) host(name string) (*host, bool) {
 	i := slices.IndexFunc(c.hosts, func(h *host) bool { return h.name == name })
@@ -107,6 +120,11 @@ func (c *cluster) takeDown() {
 		for _, left := range h.leftovers() {
 			c.tb.Errorf("%s: left behind after ovlctl down: %s", h.name, left)
 		}
+	}
+	// The pattern is well-formed.
+	confs, _ := filepath.Glob("/etc/netns/" + strings.TrimSuffix(c.hosts[0].Name, c.hosts[0].name) + "*")
+	for _, left := range confs {
+		c.tb.Errorf("left behind after ovlctl down on all hosts: %s", left)
 	}
 	if !c.tb.Failed() {
 		return

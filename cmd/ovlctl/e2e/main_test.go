@@ -29,6 +29,13 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, execWithout(os.Args[2], os.Args[3:]))
 		os.Exit(1)
 	}
+	if len(os.Args) > 2 && os.Args[1] == resolve {
+		if err := resolveAll(os.Stdout, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	linktest.VerifyNoLeaks(withBinary{m})
 }
 

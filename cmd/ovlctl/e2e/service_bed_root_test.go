@@ -33,12 +33,12 @@ const (
 	failedTime, failoverTime = 12 * time.Second, time.Second
 )
 
-// datapathsOf are the clusters that services are tested on, by the datapath of
-// each host.
-func datapathsOf() map[string][]datapath.Kind {
+// datapathsOf are the clusters that services and names are tested on, by the
+// datapath of each host: a mixed one, or all.
+func datapathsOf(all bool) map[string][]datapath.Kind {
 	k, u := datapath.Kernel, datapath.Userspace
 	out := map[string][]datapath.Kind{"mixed": {k, u, k}}
-	if *allServices {
+	if all {
 		out["kernel"], out["userspace"] = []datapath.Kind{k, k, k}, []datapath.Kind{u, u, u}
 	}
 	return out
@@ -60,7 +60,7 @@ type serviceBed struct {
 // network and for the service.
 func withServices(t *testing.T, network, service []string, test func(*testing.T, *serviceBed)) {
 	linktest.NeedRoot(t)
-	for name, kinds := range datapathsOf() {
+	for name, kinds := range datapathsOf(*allServices) {
 		t.Run(name, func(t *testing.T) { test(t, newServiceBed(t, kinds, network, service)) })
 	}
 }
@@ -71,13 +71,7 @@ var translated = []string{"--port", "80:8080", "--port", "7/tcp", "--port", "7/u
 func newServiceBed(t *testing.T, kinds []datapath.Kind, network, service []string) *serviceBed {
 	t.Helper()
 	b := &serviceBed{cluster: newCluster(t, linktest.Options{Hosts: len(kinds)}), kinds: kinds}
-	for i, h := range b.hosts {
-		args := b.upArgs(i)
-		if i > 0 {
-			args = append(h.joinArgs(), args...)
-		}
-		h.up(args...)
-	}
+	b.upWith(b.upArgs)
 	b.hosts[0].must(append([]string{"network", "create", "shop"}, network...)...)
 	var s api.Service
 	b.hosts[0].query(&s, append([]string{"service", "create", "web", "--network", "shop"}, service...)...)
@@ -198,18 +192,17 @@ func eventually(t *testing.T, what string, check func() error) {
 
 // die ends a host as the loss of its power does for all others: nothing of it is
 // heard again. Its backends and its client are what they were.
-func (b *serviceBed) die(t *testing.T, h *host) {
+func (c *cluster) die(t *testing.T, h *host) {
 	t.Helper()
-	run(t, b.lab.Underlay, "ip", "link", "set", h.name, "down")
+	run(t, c.lab.Underlay, "ip", "link", "set", h.name, "down")
 	h.kill()
 }
 
 // revive lets it be heard again, with an agent.
-func (b *serviceBed) revive(t *testing.T, host int) {
+func (c *cluster) revive(t *testing.T, h *host, args ...string) {
 	t.Helper()
-	h := b.hosts[host]
-	run(t, b.lab.Underlay, "ip", "link", "set", h.name, "up")
-	h.up(b.upArgs(host)...)
+	run(t, c.lab.Underlay, "ip", "link", "set", h.name, "up")
+	h.up(args...)
 }
 
 func addrOf(e *endpoint, vip netip.Addr) netip.Addr {

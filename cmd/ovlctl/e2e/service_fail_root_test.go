@@ -80,7 +80,7 @@ func TestServiceHostDies(t *testing.T) {
 			}
 		}
 
-		b.revive(t, 2)
+		b.revive(t, dead, b.upArgs(2)...)
 		b.awaitServing(t, len(b.backends))
 		if after := b.oracle(); after.moved(before) > 0 {
 			t.Errorf("the host is back, and %.1f %% of new flows go elsewhere than before", 100*after.moved(before))
