@@ -179,6 +179,29 @@ for i in "${!names[@]}"; do
 done
 [ "$lost" -eq 0 ] || { say "Pings were lost"; exit 1; }
 
+# ---- a service, by its name ------------------------------------------------
+
+say "A service, and a client on another host that knows nothing but its name"
+run ovlctl --instance demo-h1 service create front --network "$network" --affinity client-ip
+for h in 2 3; do
+	in_ns "db$h" iperf3 --server --daemon --pidfile "$work/db$h.pid" 9>&-
+	until_done 60 in_ns "db$h" sh -c 'ss -Hltn sport = :5201 | grep -q .'
+done
+show ovlctl --instance demo-h1 service update front --add-endpoint db2 --add-endpoint db3
+ctl 1 service update front --add-endpoint db2 --add-endpoint db3 >/dev/null
+# `ip netns exec` gives a program the resolv.conf that attach has written.
+show "cat /etc/resolv.conf                            (in web1, on h1)"
+ip netns exec ovldemo-web1 cat /etc/resolv.conf
+show "getent ahostsv4 front"
+ip netns exec ovldemo-web1 getent ahostsv4 front
+show "dig +noall +answer tasks.front"
+ip netns exec ovldemo-web1 dig +noall +answer tasks.front
+show "iperf3 --client front"
+ip netns exec ovldemo-web1 iperf3 --client front --connect-timeout 3000 --bytes 100M 9>&- | grep -E 'connected|receiver'
+run ovlctl --instance demo-h1 flows --service front
+for h in 2 3; do kill "$(tr -d '\0' <"$work/db$h.pid")"; done
+run ovlctl --instance demo-h1 service rm front
+
 # ---- speed -----------------------------------------------------------------
 
 say "For comparison: the kernel's own vxlan device and a bridge, between the same hosts"
