@@ -29,9 +29,9 @@ func TestGrownOvl(t *testing.T) {
 	c := &ovl{binary: buildOvlctl(t), first: 1, grows: true, remotes: testRemotes}
 	lab, pair := setUpIn(t, c, 3)
 	for _, a := range c.agents {
-		// The remotes, and the two that are measured.
-		if n := countEntries(t, "/sys/fs/bpf/ovl-"+a.instance+"/ovl_fdb"); n != testRemotes+2 {
-			t.Errorf("%s has %d entries, want %d", a.instance, n, testRemotes+2)
+		// The remotes, the two that are measured, the gateway, and what VIPs have.
+		if n := countEntries(t, "/sys/fs/bpf/ovl-"+a.instance+"/ovl_fdb"); n != testRemotes+4 {
+			t.Errorf("%s has %d entries, want %d", a.instance, n, testRemotes+4)
 		}
 	}
 	if c.Filled() <= 0 {

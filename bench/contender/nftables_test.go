@@ -13,11 +13,11 @@ func TestNftRules(t *testing.T) {
 	chain service-0-tcp-5201 {
 		numgen random mod 1 vmap { 0 : goto endpoint-0-tcp-5201 }
 	}
-	chain endpoint-0-tcp-8080 {
-		meta l4proto tcp dnat to 192.0.2.2:8080
+	chain endpoint-0-tcp-8081 {
+		meta l4proto tcp dnat to 192.0.2.2:8081
 	}
-	chain service-0-tcp-8080 {
-		numgen random mod 1 vmap { 0 : goto endpoint-0-tcp-8080 }
+	chain service-0-tcp-8081 {
+		numgen random mod 1 vmap { 0 : goto endpoint-0-tcp-8081 }
 	}
 	chain endpoint-0-udp-9000 {
 		meta l4proto udp dnat to 192.0.2.2:9000
@@ -35,7 +35,7 @@ func TestNftRules(t *testing.T) {
 		type ipv4_addr . inet_proto . inet_service : verdict
 		elements = {
 10.96.0.1 . tcp . 5201 : goto service-0-tcp-5201,
-10.96.0.1 . tcp . 8080 : goto service-0-tcp-8080,
+10.96.0.1 . tcp . 8081 : goto service-0-tcp-8081,
 10.96.0.1 . udp . 9000 : goto service-0-udp-9000,
 10.96.0.2 . tcp . 80 : goto service-1,
 }

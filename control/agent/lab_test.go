@@ -48,6 +48,7 @@ type node struct {
 func newLab(t *testing.T, n int) *lab {
 	t.Helper()
 	l := &lab{t: t, hub: clustertest.NewHub(clustertest.Options{FailAfter: 300 * time.Millisecond})}
+	t.TempDir() // of which the machines have parts, is removed after the agents have stopped
 	t.Cleanup(func() {
 		for _, n := range l.nodes {
 			n.stop()

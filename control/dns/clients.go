@@ -14,6 +14,8 @@ import (
 // budget is what one endpoint of a network may still ask, over all its addresses.
 type budget struct {
 	queries *rate.Limiter
+	// share is what it may ask over UDP beside others.
+	share *rate.Limiter
 	// connections and outside are how many TCP connections it has, and how many
 	// of its questions the host's resolvers are being asked.
 	connections, outside atomic.Int32
@@ -26,8 +28,10 @@ const perQuery = 16
 // charge takes from the budget what an answer with that many addresses cost beside
 // its query.
 func (b *budget) charge(now time.Time, addresses int) {
-	if more := min(addresses/perQuery, b.queries.Burst()); more > 0 {
-		b.queries.ReserveN(now, more)
+	for _, l := range []*rate.Limiter{b.queries, b.share} {
+		if more := min(addresses/perQuery, l.Burst()); more > 0 {
+			l.ReserveN(now, more)
+		}
 	}
 }
 

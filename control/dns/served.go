@@ -21,6 +21,8 @@ type served struct {
 	tcp     net.Listener
 	clients *clients
 	log     *slog.Logger
+	// fairness is of those who ask over UDP.
+	fairness fairness
 
 	// ctx ends when stop begins. running are all goroutines.
 	ctx     context.Context

@@ -37,10 +37,11 @@ type Options struct {
 	// asked; none by default, and then nothing from outside is answered. It may be
 	// called from any goroutine, of the host's own namespace.
 	Resolvers func() []netip.AddrPort
-	// Rate is how many queries a second each endpoint may send, and Burst how many
-	// at once; 50 000 and 2000 by default. What exceeds it is dropped unread, over
-	// TCP it waits.
-	Rate, Burst int
+	// Rate is how many queries a second each endpoint may send, Share how many if
+	// others of its network send any at the same time, and Burst how many at once;
+	// 250 000, 50 000 and 2000 by default. What exceeds it is dropped unread, over TCP
+	// it waits.
+	Rate, Share, Burst int
 	// Outstanding is how many queries may wait for the host's resolvers, and
 	// ClientOutstanding how many of one endpoint; 1024 and 256 by default. Others
 	// fail.
@@ -63,7 +64,8 @@ func (o Options) withDefaults() Options {
 			*value = otherwise
 		}
 	}
-	positive(&o.Rate, 50_000)
+	positive(&o.Rate, 250_000)
+	positive(&o.Share, 50_000)
 	positive(&o.Burst, 2000)
 	positive(&o.Outstanding, 1024)
 	positive(&o.ClientOutstanding, 256)
@@ -137,7 +139,8 @@ func (s *Server) Serve(networkID string, udp net.PacketConn, tcp net.Listener) (
 }
 
 func (s *Server) newBudget() *budget {
-	return &budget{queries: rate.NewLimiter(rate.Limit(s.opts.Rate), s.opts.Burst)}
+	limiter := func(queries int) *rate.Limiter { return rate.NewLimiter(rate.Limit(queries), s.opts.Burst) }
+	return &budget{queries: limiter(s.opts.Rate), share: limiter(min(s.opts.Rate, s.opts.Share))}
 }
 
 func (s *Server) stop(n *served) error {

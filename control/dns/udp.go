@@ -3,11 +3,14 @@ package dns
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
 
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/ovlnet/ovl/control/dns/zone"
@@ -43,69 +46,127 @@ func prepare(conn *net.UDPConn) error {
 	return failure
 }
 
-// readPackets answers one packet after the other, in the order in which they
-// arrived.
+// batchSize is how many packets one call reads or sends at most.
+const batchSize = 32
+
+// packetConn is an ipv4.PacketConn or ipv6.PacketConn, for a socket of one family or
+// of both.
+type packetConn interface {
+	ReadBatch(ms []ipv6.Message, flags int) (int, error)
+	WriteBatch(ms []ipv6.Message, flags int) (int, error)
+}
+
+func newPacketConn(conn *net.UDPConn) packetConn {
+	if conn.LocalAddr().(*net.UDPAddr).IP.To4() != nil {
+		return ipv4.NewPacketConn(conn)
+	}
+	return ipv6.NewPacketConn(conn)
+}
+
+// batch is the memory of packets that are read together, and of what they are
+// answered with, which is sent together.
+type batch struct {
+	conn    packetConn
+	read    []ipv6.Message
+	buffers [][]byte
+	answers []ipv6.Message
+}
+
+func newBatch(conn *net.UDPConn) *batch {
+	b := &batch{conn: newPacketConn(conn), read: make([]ipv6.Message, batchSize), buffers: make([][]byte, batchSize)}
+	for i := range b.read {
+		b.read[i].Buffers = [][]byte{make([]byte, maxQuery)}
+		b.read[i].OOB = make([]byte, unix.CmsgSpace(unix.SizeofInet4Pktinfo)+unix.CmsgSpace(unix.SizeofInet6Pktinfo))
+		b.buffers[i] = make([]byte, maxQuery)
+	}
+	return b
+}
+
+// send sends the answers. One that is lost is asked for again.
+func (b *batch) send(log *slog.Logger) {
+	for rest := b.answers; len(rest) > 0; {
+		n, err := b.conn.WriteBatch(rest, 0)
+		if err != nil || n <= 0 {
+			log.Debug("answer not sent", "to", rest[0].Addr, "err", err)
+			n = max(n, 0) + 1
+		}
+		rest = rest[min(n, len(rest)):]
+	}
+	b.answers = b.answers[:0]
+}
+
+// readPackets answers packets in the order in which they arrived, those that wait
+// together.
 func (n *served) readPackets() {
-	message, control := make([]byte, maxQuery), make([]byte, unix.CmsgSpace(unix.SizeofInet4Pktinfo)+unix.CmsgSpace(unix.SizeofInet6Pktinfo))
-	buf := make([]byte, maxQuery)
+	b := newBatch(n.udp)
 	a := &asking{overUDP: true}
 	for {
-		size, controlSize, flags, from, err := n.udp.ReadMsgUDPAddrPort(message, control)
+		count, err := b.conn.ReadBatch(b.read, 0)
 		if n.ctx.Err() != nil && err != nil {
 			return
 		}
 		if err != nil {
-			n.log.Warn("packet not read", "err", err)
+			n.log.Warn("packets not read", "err", err)
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		a.arrived = time.Now()
-		n.packet(a, message[:size], flags, source(control[:controlSize]), from, buf)
+		arrived := time.Now()
+		for i := range b.read[:count] {
+			m := &b.read[i]
+			a.arrived = arrived
+			from, ok := m.Addr.(*net.UDPAddr)
+			if !ok {
+				continue
+			}
+			control := source(m.OOB[:m.NN])
+			if answer := n.packet(a, m.Buffers[0][:m.N], m.Flags, control, from.AddrPort(), b.buffers[i]); answer != nil {
+				b.answers = append(b.answers, ipv6.Message{Buffers: [][]byte{answer}, OOB: control, Addr: m.Addr})
+			}
+		}
+		b.send(n.log)
 	}
 }
 
-// packet answers one.
-func (n *served) packet(a *asking, message []byte, flags int, control []byte, from netip.AddrPort, buf []byte) {
+// packet answers one, in buf if that has room, or has it answered later.
+func (n *served) packet(a *asking, message []byte, flags int, control []byte, from netip.AddrPort, buf []byte) (answer []byte) {
 	addr := from.Addr().Unmap()
 	b := n.clients.known(addr)
-	if b != nil && !b.queries.AllowN(a.arrived, 1) {
+	if b != nil && !n.fairness.allows(b, a.arrived) {
 		n.done(a, Limited)
-		return
+		return nil
 	}
 	v := n.server.opts.Look()
 	who, current, known := n.clients.find(v, addr)
-	if b != current && !current.queries.AllowN(a.arrived, 1) {
+	if b != current && !n.fairness.allows(current, a.arrived) {
 		n.done(a, Limited)
-		return
+		return nil
 	}
 	if flags&unix.MSG_TRUNC != 0 {
 		n.done(a, Malformed)
-		return
+		return nil
 	}
 	answer, result, wait := n.handle(a, v, who, known, message, buf)
 	current.charge(a.arrived, len(a.answer.Addrs)+len(a.answer.Servers))
 	if wait {
-		n.packetOutside(a, control, from, current, buf)
-		return
-	}
-	if answer != nil {
-		n.send(answer, control, from)
+		return n.packetOutside(a, control, from, current, buf)
 	}
 	n.done(a, result)
+	return answer
 }
 
-// packetOutside has one answered later.
-func (n *served) packetOutside(a *asking, control []byte, from netip.AddrPort, b *budget, buf []byte) {
+// packetOutside has one answered later; if it cannot be, it returns what to say.
+func (n *served) packetOutside(a *asking, control []byte, from netip.AddrPort, b *budget, buf []byte) (answer []byte) {
 	control = slices.Clone(control)
 	pending := *a
 	pending.answer = zone.Answer{} // its memory is the next one's
-	if !n.forward(&n.running, b, pending, func(answer []byte) { n.send(answer, control, from) }) {
-		n.send(a.failed(buf), control, from)
-		n.done(a, Failed)
+	if n.forward(&n.running, b, pending, func(answer []byte) { n.send(answer, control, from) }) {
+		return nil
 	}
+	n.done(a, Failed)
+	return a.failed(buf)
 }
 
-// send sends an answer. One that is lost is asked for again.
+// send sends one answer, as batch.send does.
 func (n *served) send(answer, control []byte, to netip.AddrPort) {
 	if _, _, err := n.udp.WriteMsgUDPAddrPort(answer, control, to); err != nil {
 		n.log.Debug("answer not sent", "to", to, "err", err)
