@@ -4,7 +4,7 @@ import "time"
 
 // contention is for how long after the last sign of it endpoints are taken to
 // compete for a network's socket.
-const contention = time.Second
+const contention = 100 * time.Millisecond
 
 // fairness decides who of a network is answered over UDP, where a packet of one
 // waits behind those of all others. An endpoint that asks alone may ask up to its
