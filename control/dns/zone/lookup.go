@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/ovlnet/ovl/control/reconcile"
 	"github.com/ovlnet/ovl/control/store"
 )
 
@@ -293,27 +292,4 @@ func (a *Answer) point(n *network, name string) {
 func (n *network) fullName(name string) (string, bool) {
 	_, ok := domain(name)
 	return name + "." + n.row.Name, ok && n.suffix != ""
-}
-
-// Shadow is a name that a service has, and endpoints of its network have as well:
-// it is answered for the service.
-type Shadow struct{ Network, Name string }
-
-// Shadowed returns all of them, by network and name.
-func (v *View) Shadowed() []Shadow {
-	var out []Shadow
-	for _, s := range v.tables.Services {
-		if n := v.networks[s.Network]; shadows(n, s) {
-			out = append(out, Shadow{Network: n.row.Name, Name: s.Name})
-		}
-	}
-	slices.SortFunc(out, func(a, b Shadow) int {
-		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Name, b.Name))
-	})
-	return slices.Compact(out)
-}
-
-func shadows(n *network, s *reconcile.Service) bool {
-	name, ok := domain(s.Name)
-	return ok && n.names.has(name)
 }

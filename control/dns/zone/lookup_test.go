@@ -443,13 +443,3 @@ func TestAnswersAreShuffled(t *testing.T) {
 		t.Errorf("of 400 answers the first address was %v", first)
 	}
 }
-
-func TestShadowed(t *testing.T) {
-	w := twoNetworks()
-	w.endpoint("WEB", "blue", "1", "10.0.0.30")
-	w.endpoint("api", "red", "1", "10.0.0.31")
-	got := fmt.Sprint(w.view().Shadowed())
-	if want := "[{blue web}]"; got != want {
-		t.Errorf("shadowed %s, want %s", got, want)
-	}
-}
