@@ -66,25 +66,38 @@ func newPacketConn(conn *net.UDPConn) packetConn {
 // batch is the memory of packets that are read together, and of what they are
 // answered with, which is sent together.
 type batch struct {
-	conn    packetConn
-	read    []ipv6.Message
-	buffers [][]byte
-	answers []ipv6.Message
+	conn packetConn
+	read []ipv6.Message
+	// buffers have room for an answer to each; answers are the first answered.
+	buffers  [][]byte
+	answers  []ipv6.Message
+	answered int
 }
 
 func newBatch(conn *net.UDPConn) *batch {
-	b := &batch{conn: newPacketConn(conn), read: make([]ipv6.Message, batchSize), buffers: make([][]byte, batchSize)}
+	b := &batch{
+		conn: newPacketConn(conn), read: make([]ipv6.Message, batchSize),
+		buffers: make([][]byte, batchSize), answers: make([]ipv6.Message, batchSize),
+	}
 	for i := range b.read {
 		b.read[i].Buffers = [][]byte{make([]byte, maxQuery)}
 		b.read[i].OOB = make([]byte, unix.CmsgSpace(unix.SizeofInet4Pktinfo)+unix.CmsgSpace(unix.SizeofInet6Pktinfo))
 		b.buffers[i] = make([]byte, maxQuery)
+		b.answers[i].Buffers = make([][]byte, 1)
 	}
 	return b
 }
 
+// add has an answer sent with the others.
+func (b *batch) add(answer, control []byte, to net.Addr) {
+	m := &b.answers[b.answered]
+	m.Buffers[0], m.OOB, m.Addr = answer, control, to
+	b.answered++
+}
+
 // send sends the answers. One that is lost is asked for again.
 func (b *batch) send(log *slog.Logger) {
-	for rest := b.answers; len(rest) > 0; {
+	for rest := b.answers[:b.answered]; len(rest) > 0; {
 		n, err := b.conn.WriteBatch(rest, 0)
 		if err != nil || n <= 0 {
 			log.Debug("answer not sent", "to", rest[0].Addr, "err", err)
@@ -92,7 +105,7 @@ func (b *batch) send(log *slog.Logger) {
 		}
 		rest = rest[min(n, len(rest)):]
 	}
-	b.answers = b.answers[:0]
+	b.answered = 0
 }
 
 // readPackets answers packets in the order in which they arrived, those that wait
@@ -120,7 +133,7 @@ func (n *served) readPackets() {
 			}
 			control := source(m.OOB[:m.NN])
 			if answer := n.packet(a, m.Buffers[0][:m.N], m.Flags, control, from.AddrPort(), b.buffers[i]); answer != nil {
-				b.answers = append(b.answers, ipv6.Message{Buffers: [][]byte{answer}, OOB: control, Addr: m.Addr})
+				b.add(answer, control, m.Addr)
 			}
 		}
 		b.send(n.log)
