@@ -113,6 +113,7 @@ type Agent struct {
 	holder   Holder
 	gateways gateways
 	naming   naming // gateways.mu guards it
+	zones    zones
 	// resolv are the resolv.conf of endpoints, and resolvFor the gateways that upkeep has
 	// last brought them to.
 	resolv    *resolvFiles

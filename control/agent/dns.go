@@ -46,11 +46,12 @@ func (a *Agent) DNS(ctx context.Context, r api.DNSRequest) (api.DNSReport, error
 		}
 		d.Questions = append(d.Questions, dnsQuestion(m, result))
 	}
-	networks := networksOf(t, n, from)
+	v := a.look()
+	networks := v.NetworksOf(n.ID, &from)
 	for _, n := range networks {
 		d.Networks = append(d.Networks, n.Name)
 	}
-	d.Sources = sources((&zone.Reader{Local: a.local}).Read(t), networks, name)
+	d.Sources = sources(v, networks, name)
 	return d, nil
 }
 
@@ -70,19 +71,6 @@ func (a *Agent) whoAsks(t *reconcile.Tables, n store.Network, ref string) (store
 		}
 	}
 	return store.Endpoint{}, api.Errorf(api.CodeElsewhere, "network %s has no endpoint on this host: ask on one that has", n.Name)
-}
-
-// networksOf returns those in which a name is looked for that an endpoint asks for in
-// n: n, and the others of its namespace in the order in which they were attached.
-func networksOf(t *reconcile.Tables, n store.Network, e store.Endpoint) []store.Network {
-	out := []store.Network{n}
-	for _, o := range t.EndpointsOf(e.Node) {
-		there := func(n store.Network) bool { return n.ID == o.Network }
-		if row, ok := t.Networks[o.Network]; ok && e.NetnsInode != 0 && o.NetnsInode == e.NetnsInode && !slices.ContainsFunc(out, there) {
-			out = append(out, row)
-		}
-	}
-	return out
 }
 
 // asked returns what a request asks DNS for.

@@ -126,6 +126,7 @@ func (a *Agent) putSelf() error {
 // openDatapath brings up the datapath with the rows that are on disk.
 func (a *Agent) openDatapath(ctx context.Context) error {
 	a.local = reconcile.Local{Node: a.self.ID, VTEP: a.self.VTEP, Port: a.self.VXLANPort, MaxMTU: a.maxMTU}
+	a.zones.reader.Local = a.local
 	first, _ := reconcile.Build(a.tables(), a.local)
 	var err error
 	if a.holder, err = a.host.OpenHolder(ctx, places(a.cfg).Holder, a.log); err != nil {

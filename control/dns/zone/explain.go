@@ -34,6 +34,21 @@ type Row struct {
 	WhyNot string
 }
 
+// NetworksOf returns those in which a name is looked for that an endpoint of this
+// host asks for in one of its networks: that one, and the others of its namespace in
+// the order in which they were attached. There are none if there is no such network.
+func (v *View) NetworksOf(networkID string, e *store.Endpoint) []store.Network {
+	n := v.networks[networkID]
+	if n == nil || n.row.ID == "" {
+		return nil
+	}
+	var out []store.Network
+	for _, o := range v.networksOf(n, e) {
+		out = append(out, o.row)
+	}
+	return out
+}
+
 // Explain returns what a name means in a network, in any case and with or without a
 // dot at its end; false if there is no such network.
 func (v *View) Explain(networkID, name string) (Explanation, bool) {
