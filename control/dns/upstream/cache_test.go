@@ -207,3 +207,19 @@ func TestWaitingEnds(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// Of two that ask together, one may begin only when the other has its answer.
+func TestLateFlight(t *testing.T) {
+	r := newResolver(t, func(_ string, q *dns.Msg) []*dns.Msg {
+		return []*dns.Msg{says(q, "www.example.com. 60 IN A 192.0.2.80")}
+	})
+	client, _ := newClient(t, Options{Timeout: patient, Try: patient}, r.addr)
+	for range 2 {
+		if _, err := client.fly(question("www.example.com.")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := r.questions(); n != 1 {
+		t.Errorf("the resolver was asked %d times", n)
+	}
+}

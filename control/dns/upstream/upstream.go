@@ -119,13 +119,21 @@ func (c *Client) Entries() int { return c.cache.Len() }
 // Cached returns the reply to q, or ErrFailed, if it is known; false if not. The
 // caller may change the message.
 func (c *Client) Cached(q Question) (*dns.Msg, error, bool) { //nolint:revive // whether it is known comes last
-	e, known := c.cache.Get(q)
 	now := c.opts.Now()
-	if !known || !now.Before(e.until) {
+	e := c.kept(q, now)
+	if e == nil {
 		return nil, nil, false
 	}
 	m, err := e.message(now)
 	return m, err, true
+}
+
+// kept returns what is known of q; nil if nothing.
+func (c *Client) kept(q Question, now time.Time) *entry {
+	if e, known := c.cache.Get(q); known && now.Before(e.until) {
+		return e
+	}
+	return nil
 }
 
 // Ask returns the reply to q, with the TTLs that are left of it: NOERROR or
@@ -147,8 +155,12 @@ func (c *Client) Ask(ctx context.Context, q Question) (*dns.Msg, error) {
 	}
 }
 
-// fly asks the resolvers and keeps what they say.
+// fly asks the resolvers and keeps what they say, unless that is known by now: of two
+// that ask together, one may be so late that the other's flight has landed.
 func (c *Client) fly(q Question) (*entry, error) {
+	if e := c.kept(q, c.opts.Now()); e != nil {
+		return e, nil
+	}
 	select {
 	case c.slots <- struct{}{}:
 	default:
