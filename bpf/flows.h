@@ -192,14 +192,16 @@ __noinline int closing(void)
 	return 0;
 }
 
-/* is_closing looks at both directions. */
+/* is_closing says whether one of the directions has ended. */
 static __always_inline bool is_closing(struct work *k, const struct flow_entry *f)
 {
 	struct flow_entry *o;
 
+	if (f->flags & OVL_FLOW_CLOSING)
+		return true;
 	turn_round(&k->other, &k->key, f);
 	o = find(&k->other);
-	return ((f->flags | (o ? o->flags : 0)) & OVL_FLOW_CLOSING);
+	return o && (o->flags & OVL_FLOW_CLOSING);
 }
 
 /* is_over says whether both directions have ended. */
@@ -240,8 +242,10 @@ static __always_inline int go_on(struct __sk_buff *ctx, struct work *k, struct f
 	__sync_fetch_and_add(&f->counted.packets, noted(ctx, OVL_CB_PACKETS));
 	__sync_fetch_and_add(&f->counted.bytes, noted(ctx, OVL_CB_BYTES));
 	reason = turn(ctx, k, f);
-	if (ends)
+	if (ends && ((flags & OVL_TCP_RST) || (f->flags & OVL_FLOW_ESTABLISHED)))
 		closing();
+	else if (ends)
+		f->flags |= OVL_FLOW_CLOSING;
 	if (k->part == OVL_PART_FIRST)
 		remember(k);
 	return reason;

@@ -55,8 +55,41 @@ static __always_inline bool taken(const struct work *k)
 	       k->now - o->seen <= flow_time(k->key.protocol, OVL_FLOW_ESTABLISHED);
 }
 
-/* begin makes the entries of a new flow. Returns 0 or the reason to drop. */
-static __always_inline int begin(struct work *k, const struct vip_entry *v, __u16 port)
+/* renew makes an entry that of a flow which begins. */
+static __always_inline void renew(struct flow_entry *f, const struct flow_entry *as, __u16 flags)
+{
+	f->flags = as->flags | flags;
+	f->epoch = as->epoch;
+	f->born = f->seen = as->seen;
+	f->counted = (struct counter){};
+}
+
+/* again lets k->flow begin in the entries of the flow of k->key that is over. False: it
+ * does not lead where that one did, which is forgotten. A client that is busy comes to
+ * use its ports again soon, and entries cost more than all the rest.
+ */
+static __always_inline bool again(struct work *k)
+{
+	struct flow_entry *o, *f = find(&k->key);
+
+	if (f && f->service == k->flow.service && f->endpoint == k->flow.endpoint &&
+	    same_words(f->src, k->flow.src, 9) && same_mac(f->mac, k->flow.mac)) {
+		turn_round(&k->other, &k->key, f);
+		o = find(&k->other);
+		if (o && leads_to(o, &k->key)) {
+			renew(f, &k->flow, 0);
+			renew(o, &k->flow, OVL_FLOW_REVERSE);
+			return true;
+		}
+	}
+	forget(k);
+	return false;
+}
+
+/* begin makes the entries of a new flow; over: in place of one that is. Returns 0 or
+ * the reason to drop.
+ */
+static __always_inline int begin(struct work *k, const struct vip_entry *v, __u16 port, bool over)
 {
 	__u32 i, endpoint = choose(k, v);
 	struct flow_entry *f = &k->flow;
@@ -83,6 +116,8 @@ static __always_inline int begin(struct work *k, const struct vip_entry *v, __u1
 	f->epoch = k->epoch;
 	f->born = f->seen = k->now;
 	f->counted = (struct counter){};
+	if (over && again(k))
+		return 0;
 	turn_round(&k->other, &k->key, f);
 	for (i = 0; i < OVL_PORT_TRIES && taken(k); i++)
 		k->other.dport = OVL_FIRST_PORT + (k->key.sport * 40503U + endpoint + i * 7919) %
@@ -117,30 +152,30 @@ static __always_inline bool confirm(const struct work *k, struct flow_entry *f,
 	return true;
 }
 
-/* decide asks the tables about a packet whose flow is not known, or was not asked
- * about since they have changed. Returns 0 if there is a flow, or the reason to
- * drop. What a client that is its own backend answers comes to no port of the
- * service, and begins nothing.
+/* What known_flow says of a packet's flow. */
+#define OVL_NO_FLOW 0
+#define OVL_THIS_FLOW 1
+#define OVL_NEXT_FLOW 2 /* it ends, and this is the first packet of another */
+#define OVL_ODD_FLOW 3 /* it is one of answers, which do not come to the MAC of VIPs */
+
+/* ask_tables is decide, but that a flow which ends is still there if none comes next.
  */
-__noinline int decide(bool known)
+static __always_inline int ask_tables(struct work *k, int flow)
 {
-	struct work *k = work();
-	struct vip_entry *v;
-	struct flow_entry *f;
+	const struct vip_entry *v = vip(k->key.vni, k->key.dst);
+	struct flow_entry *f = NULL;
 	__u16 port;
 	bool own;
 
-	if (!k)
-		return OVL_DROP_NO_BACKEND;
-	v = vip(k->key.vni, k->key.dst);
 	if (!v) {
-		if (!known)
+		if (flow != OVL_THIS_FLOW)
 			return OVL_DROP_UNKNOWN_DESTINATION;
 		forget(k);
 		return k->key.protocol == IPPROTO_TCP ? OVL_DROP_BACKEND_GONE
 						      : OVL_DROP_UNKNOWN_DESTINATION;
 	}
-	f = find(&k->key);
+	if (flow == OVL_THIS_FLOW || flow == OVL_ODD_FLOW)
+		f = find(&k->key);
 	own = f && (f->flags & OVL_FLOW_REVERSE);
 	if (!own && !target(k, v, &port))
 		return OVL_DROP_SERVICE_PORT;
@@ -151,28 +186,56 @@ __noinline int decide(bool known)
 		if (k->key.protocol == IPPROTO_TCP && !is_syn(k))
 			return OVL_DROP_BACKEND_GONE;
 	}
-	return own ? OVL_DROP_SERVICE_PORT : begin(k, v, port);
+	return own ? OVL_DROP_SERVICE_PORT : begin(k, v, port, flow == OVL_NEXT_FLOW);
 }
 
-/* known_flow returns the entry of k->key if tables need not be asked. */
-static __always_inline struct flow_entry *known_flow(struct work *k)
+/* decide asks the tables about a packet whose flow is not known, or was not asked
+ * about since they have changed. Returns 0 if there is a flow, or the reason to
+ * drop. What a client that is its own backend answers comes to no port of the
+ * service, and begins nothing.
+ */
+__noinline int decide(int flow)
+{
+	struct work *k = work();
+	int reason;
+
+	if (!k)
+		return OVL_DROP_NO_BACKEND;
+	reason = ask_tables(k, flow);
+	if (reason && flow == OVL_NEXT_FLOW)
+		forget(k);
+	return reason;
+}
+
+/* known_flow returns the entry of k->key if tables need not be asked, and what is known
+ * of its flow.
+ */
+static __always_inline struct flow_entry *known_flow(struct work *k, int *flow)
 {
 	struct flow_entry *f = find(&k->key);
 
-	/* A reply does not come to the MAC of VIPs, unless its client is its backend. */
-	if (f && (f->flags & (OVL_FLOW_REVERSE | OVL_FLOW_OWN)) == OVL_FLOW_REVERSE)
+	*flow = OVL_NO_FLOW;
+	if (!f)
 		return NULL;
-	if (f && k->now > f->seen && k->now - f->seen >= OVL_SECOND_NS) {
+	/* Unless its client is its backend. */
+	if ((f->flags & (OVL_FLOW_REVERSE | OVL_FLOW_OWN)) == OVL_FLOW_REVERSE) {
+		*flow = OVL_ODD_FLOW;
+		return NULL;
+	}
+	if (is_syn(k) && is_closing(k, f)) {
+		*flow = OVL_NEXT_FLOW;
+		return NULL;
+	}
+	if (k->now > f->seen && k->now - f->seen >= OVL_SECOND_NS) {
 		if (!refresh()) {
 			forget(k);
 			return NULL;
 		}
 		f = find(&k->key);
+		if (!f)
+			return NULL;
 	}
-	if (f && is_syn(k) && is_closing(k, f)) {
-		forget(k);
-		return NULL;
-	}
+	*flow = OVL_THIS_FLOW;
 	return f;
 }
 
@@ -217,7 +280,7 @@ __noinline int to_service(struct __sk_buff *ctx, __u32 vni)
 {
 	struct work *k = work();
 	struct flow_entry *f;
-	int reason;
+	int reason, flow;
 
 	if (!k)
 		return TC_ACT_SHOT;
@@ -228,9 +291,9 @@ __noinline int to_service(struct __sk_buff *ctx, __u32 vni)
 		reason = to_vip_itself(ctx);
 		return reason == OVL_REFUSED ? refuse(ctx, OVL_DROP_SERVICE_PORT) : reason;
 	}
-	f = known_flow(k);
+	f = known_flow(k, &flow);
 	if (!f || f->epoch != k->epoch) {
-		reason = decide(f != NULL);
+		reason = decide(flow);
 		if (reason)
 			return refuse(ctx, reason);
 		f = find(&k->key);

@@ -421,7 +421,7 @@ func testProgramBudget(t *testing.T, o linktest.Options) {
 		program *ebpf.Program
 		budget  uint32
 	}{
-		{objs.FromEndpoint, 95000},
+		{objs.FromEndpoint, 100000},
 		{objs.FromUnderlay, 15000},
 		{objs.FromVxlan, 33000},
 	} {
