@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"net/netip"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -9,11 +8,13 @@ import (
 	"github.com/ovlnet/ovl/control/dns/zone"
 )
 
-// local returns the answer to a question about a name of the cluster's.
-func local(q *query, a *zone.Answer, serial uint64) *dns.Msg {
+// local returns the answer to a question about a name of the cluster's, of which a is
+// what the zone says.
+func (q *query) local(a *zone.Answer, serial uint64) *dns.Msg {
 	m := q.reply(dns.RcodeSuccess)
 	m.Authoritative = true
 	question := q.msg.Question[0]
+	q.records.reset()
 	header := func(t uint16) dns.RR_Header {
 		return dns.RR_Header{Name: question.Name, Rrtype: t, Class: dns.ClassINET, Ttl: a.TTL}
 	}
@@ -21,10 +22,10 @@ func local(q *query, a *zone.Answer, serial uint64) *dns.Msg {
 	case zone.Nothing:
 		m.Rcode = dns.RcodeNameError
 	case zone.Addresses:
-		m.Answer = addresses(question.Qtype, header, a.Addrs)
+		m.Answer = q.records.addresses(question.Qtype, header, a.Addrs)
 	case zone.Ports:
 		if question.Qtype == dns.TypeSRV {
-			m.Answer, m.Extra = servers(header(dns.TypeSRV), a.Servers)
+			m.Answer, m.Extra = q.records.servers(header(dns.TypeSRV), a.Servers)
 		}
 	case zone.Pointer:
 		if question.Qtype == dns.TypePTR {
@@ -44,37 +45,23 @@ func local(q *query, a *zone.Answer, serial uint64) *dns.Msg {
 	return m
 }
 
-// addresses returns the records of that type.
-func addresses(t uint16, header func(uint16) dns.RR_Header, addrs []netip.Addr) []dns.RR {
-	var out []dns.RR
-	for _, a := range addrs {
-		switch {
-		case t == dns.TypeA && a.Is4():
-			out = append(out, &dns.A{Hdr: header(t), A: a.AsSlice()})
-		case t == dns.TypeAAAA && a.Is6():
-			out = append(out, &dns.AAAA{Hdr: header(t), AAAA: a.AsSlice()})
-		}
-	}
-	return out
-}
-
 // servers returns the records of servers (RFC 2782), each target once, and the
 // addresses that go with them.
-func servers(header dns.RR_Header, list []zone.Server) (answer, extra []dns.RR) {
+func (r *records) servers(header dns.RR_Header, list []zone.Server) (answer, extra []dns.RR) {
 	known := make(map[string]*dns.SRV, len(list))
 	for _, s := range list {
 		target := dns.Fqdn(s.Target)
-		if r := known[target]; r != nil {
-			r.Weight = uint16(min(int(r.Weight)+int(s.Weight), 1<<16-1))
+		if srv := known[target]; srv != nil {
+			srv.Weight = uint16(min(int(srv.Weight)+int(s.Weight), 1<<16-1))
 		} else {
-			r = &dns.SRV{Hdr: header, Weight: s.Weight, Port: s.Port, Target: target}
-			known[target], answer = r, append(answer, r)
+			srv = &dns.SRV{Hdr: header, Weight: s.Weight, Port: s.Port, Target: target}
+			known[target], answer = srv, append(answer, srv)
 		}
 		glue := func(t uint16) dns.RR_Header {
 			return dns.RR_Header{Name: target, Rrtype: t, Class: dns.ClassINET, Ttl: header.Ttl}
 		}
-		extra = append(extra, addresses(dns.TypeA, glue, s.Addrs)...)
-		extra = append(extra, addresses(dns.TypeAAAA, glue, s.Addrs)...)
+		extra = append(extra, r.addresses(dns.TypeA, glue, s.Addrs)...)
+		extra = append(extra, r.addresses(dns.TypeAAAA, glue, s.Addrs)...)
 	}
 	return answer, extra
 }

@@ -27,14 +27,15 @@ type query struct {
 	name string
 	// opt is the EDNS record (RFC 6891), nil without.
 	opt *dns.OPT
-	// whole: the question could be read, so that it is repeated in the answer.
-	whole bool
+	// out is the answer, and records what it has; their memory is used again.
+	out     dns.Msg
+	records records
 }
 
 // read takes a message apart and returns RcodeSuccess, the error that is its
 // answer, or drop.
 func (q *query) read(b []byte) int {
-	*q = query{}
+	*q = query{records: q.records}
 	if len(b) < headerLen {
 		return drop
 	}
@@ -60,7 +61,6 @@ func (q *query) read(b []byte) int {
 		q.msg.Question, q.msg.Extra = nil, nil
 		return dns.RcodeFormatError
 	}
-	q.whole = true
 	for _, r := range q.msg.Extra {
 		opt, is := r.(*dns.OPT)
 		if !is {
@@ -94,9 +94,10 @@ func accepts(q dns.Question) int {
 	return dns.RcodeSuccess
 }
 
-// reply returns an answer without records.
+// reply returns an answer without records, in place of any that was returned before.
 func (q *query) reply(rcode int) *dns.Msg {
-	m := new(dns.Msg)
+	q.out = dns.Msg{}
+	m := &q.out
 	m.Id, m.Response, m.Opcode, m.Rcode = q.msg.Id, true, q.msg.Opcode, rcode
 	m.RecursionDesired, m.CheckingDisabled = q.msg.RecursionDesired, q.msg.CheckingDisabled
 	m.RecursionAvailable = true

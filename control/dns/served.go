@@ -97,7 +97,7 @@ func (n *served) handle(a *asking, v *zone.View, who zone.Client, known bool, me
 	}
 	who.Lookup(a.name, &a.answer)
 	if a.answer.Kind != zone.Outside {
-		m := local(&a.query, &a.answer, v.Version())
+		m := a.local(&a.answer, v.Version())
 		r := Answered
 		if len(m.Answer) == 0 {
 			r = Negative

@@ -171,7 +171,7 @@ func (n *served) packet(a *asking, message []byte, flags int, control []byte, fr
 func (n *served) packetOutside(a *asking, control []byte, from netip.AddrPort, b *budget, buf []byte) (answer []byte) {
 	control = slices.Clone(control)
 	pending := *a
-	pending.answer = zone.Answer{} // its memory is the next one's
+	pending.answer, pending.records = zone.Answer{}, records{} // their memory is the next one's
 	if n.forward(&n.running, b, pending, func(answer []byte) { n.send(answer, control, from) }) {
 		return nil
 	}
