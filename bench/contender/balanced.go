@@ -25,22 +25,26 @@ type Drainer interface {
 
 // Balancing returns contenders with services, to stand side by side: each name
 // with each of sizes as the number of services in its tables, one of which is
-// measured; the userspace datapath with the last of sizes only. They are called
-// NAME/SERVICES.
+// measured; the userspace datapath and the previous ovlctl with the last of sizes only.
+// They are called NAME/SERVICES.
 func Balancing(o Options, sizes []int) []Contender {
 	var out []Contender
 	for _, n := range sizes {
 		out = append(out, &nftables{services: n})
 	}
 	first := 1
-	add := func(name, datapath string, services int) {
-		out = append(out, &ovl{name: name, binary: o.Ovlctl, datapath: datapath, first: first, services: services})
+	add := func(name, binary, datapath string, services int) {
+		out = append(out, &ovl{name: name, binary: binary, datapath: datapath, first: first, services: services})
 		first += 2
 	}
 	for _, n := range sizes {
-		add("", "kernel", n)
+		add("", o.Ovlctl, "kernel", n)
 	}
-	add("ovl-userspace", "userspace", sizes[len(sizes)-1])
+	last := sizes[len(sizes)-1]
+	add("ovl-userspace", o.Ovlctl, "userspace", last)
+	if o.Previous != "" {
+		add("previous", o.Previous, "kernel", last)
+	}
 	return out
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
+	"unsafe"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
@@ -20,15 +22,31 @@ const (
 
 // asker is a socket that asks a resolver for names, one after the other and from
 // the beginning again, with IDs that count. Queries are made once, and go in and out
-// in batches: what is measured is who answers.
+// in batches; when an answer has come, the kernel says: what is measured is who
+// answers, and not how soon the asker gets a CPU to look.
 type asker struct {
 	fd      int
 	queries [][]byte
 	// seq is the number of the next query.
 	seq     int
 	out, in *messages
-	ids     []uint16
+	stamps  []byte
+	// sent are the times when queries were, by ID.
+	sent    [1 << 16]time.Time
+	replies []reply
 }
+
+// reply is what a query was answered by.
+type reply struct {
+	id uint16
+	// took is the time from when the query was handed to the socket until the answer
+	// was there.
+	took time.Duration
+}
+
+// stampSize is that of the control message of SO_TIMESTAMPNS (socket(7)), in bytes: a
+// struct timespec.
+var stampSize = unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{})))
 
 func newAsker(e Endpoint, resolver netip.Addr, names []string) (*asker, error) {
 	a := &asker{out: newMessages(queriesWaiting, maxAnswer), in: newMessages(queriesWaiting, maxAnswer)}
@@ -44,6 +62,9 @@ func newAsker(e Endpoint, resolver netip.Addr, names []string) (*asker, error) {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer); err != nil {
 			return fmt.Errorf("receive buffer: %w", err)
 		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+			return fmt.Errorf("timestamps: %w", err)
+		}
 		wait := unix.NsecToTimeval(answerLimit.Nanoseconds())
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
 			return fmt.Errorf("limit of an answer: %w", err)
@@ -53,6 +74,7 @@ func newAsker(e Endpoint, resolver netip.Addr, names []string) (*asker, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.stamps = make([]byte, queriesWaiting*stampSize)
 	return a, nil
 }
 
@@ -60,10 +82,12 @@ func (a *asker) close() { unix.Close(a.fd) }
 
 // ask sends the next n queries, a batch at most.
 func (a *asker) ask(n int) error {
+	now := time.Now()
 	for i := range n {
 		b := a.out.message(i)
 		size := copy(b, a.queries[a.seq%len(a.queries)])
 		binary.BigEndian.PutUint16(b, uint16(a.seq))
+		a.sent[uint16(a.seq)] = now
 		a.out.iovecs[i].SetLen(size)
 		a.seq++
 	}
@@ -82,15 +106,20 @@ func (a *asker) ask(n int) error {
 // number is which query has an ID, of 16 bits: one of the latest.
 func (a *asker) number(id uint16) int { return a.seq - 1 - int(uint16(a.seq-1)-id) }
 
-// answers waits for at least one answer, and returns the IDs of all that are there;
-// none after answerLimit.
-func (a *asker) answers() ([]uint16, error) { return a.take(unix.MSG_WAITFORONE) }
+// answers waits for at least one answer, and returns all that are there; none after
+// answerLimit.
+func (a *asker) answers() ([]reply, error) { return a.take(unix.MSG_WAITFORONE) }
 
 // present is answers that does not wait.
-func (a *asker) present() ([]uint16, error) { return a.take(unix.MSG_DONTWAIT) }
+func (a *asker) present() ([]reply, error) { return a.take(unix.MSG_DONTWAIT) }
 
-func (a *asker) take(flags int) ([]uint16, error) {
-	a.ids = a.ids[:0]
+func (a *asker) take(flags int) ([]reply, error) {
+	a.replies = a.replies[:0]
+	for i := range a.in.headers {
+		h := &a.in.headers[i].hdr
+		h.Control = &a.stamps[i*stampSize]
+		h.SetControllen(stampSize)
+	}
 	n, err := a.in.receiveWith(a.fd, flags)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
@@ -103,9 +132,28 @@ func (a *asker) take(flags int) ([]uint16, error) {
 		if err := checkAnswer(b); err != nil {
 			return nil, err
 		}
-		a.ids = append(a.ids, binary.BigEndian.Uint16(b))
+		arrived, err := stamp(a.stamps[i*stampSize:][:a.in.headers[i].hdr.Controllen])
+		if err != nil {
+			return nil, err
+		}
+		id := binary.BigEndian.Uint16(b)
+		a.replies = append(a.replies, reply{id, arrived.Sub(a.sent[id])})
 	}
-	return a.ids, nil
+	return a.replies, nil
+}
+
+// stamp returns when a packet came, of what came with it.
+func stamp(control []byte) (time.Time, error) {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("timestamp: %w", err)
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:]))), nil
+		}
+	}
+	return time.Time{}, errors.New("an answer has no timestamp")
 }
 
 // checkAnswer wants a message to be a response, without an error and with an

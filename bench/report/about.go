@@ -69,7 +69,7 @@ func methods() []Method {
 		{[]string{"names-rate"}, "queries for names",
 			"a client that keeps 64 queries on their way, each for the next of 1 000 names, to who answers on its own host; queries and answers go in batches, over one socket"},
 		{[]string{"names-p50", "names-p99", "names-other-p99", "names-cpu"}, "answer to a query",
-			"one endpoint asks every 50 µs, whatever the answers do, and a second one on the same host a thousand times a second, one query after the other. A time is taken from when the query is due. CPU time is that of the program that answers, and of the kernel for it"},
+			"one endpoint asks every 50 µs, whatever the answers do, and a second one on the same host a thousand times a second, one query after the other. A time is from when a query is sent until the kernel has the answer for who asked; how soon that one gets to look is not in it. CPU time is that of the program that answers, and of the kernel for it"},
 		{[]string{"vip-change"}, "change of a backend",
 			"from the call that drains a service's only backend until the first new connection to the VIP is refused, and from the call that takes it back until the first succeeds; the median of several of both. `nft-vip` is told by the `nft` program. A connection is tried every 200 µs"},
 	}
