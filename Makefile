@@ -75,7 +75,7 @@ test-services: bpffs ## balance 60 000 connections, replace backends, lose hosts
 	$(GO) test -count=1 -timeout 20m -v -run '^TestService' ./cmd/ovlctl/e2e -services
 
 .PHONY: test-names
-test-names: bpffs ## ask for names while backends go, agents restart and somebody floods, with each datapath (as root; 5 minutes)
+test-names: bpffs ## ask for names while backends go, agents restart and somebody floods, with each datapath (as root; 10 minutes)
 	@.ci/need $(TEST_PROGRAMS)
 	$(GO) test -count=1 -timeout 20m -v -run '^TestNames' ./cmd/ovlctl/e2e -names
 
