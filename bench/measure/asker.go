@@ -75,6 +75,9 @@ func newAsker(e Endpoint, resolver netip.Addr, names []string) (*asker, error) {
 		return nil, err
 	}
 	a.stamps = make([]byte, queriesWaiting*stampSize)
+	for i := range a.in.headers {
+		a.in.headers[i].hdr.Control = &a.stamps[i*stampSize]
+	}
 	return a, nil
 }
 
@@ -116,9 +119,7 @@ func (a *asker) present() ([]reply, error) { return a.take(unix.MSG_DONTWAIT) }
 func (a *asker) take(flags int) ([]reply, error) {
 	a.replies = a.replies[:0]
 	for i := range a.in.headers {
-		h := &a.in.headers[i].hdr
-		h.Control = &a.stamps[i*stampSize]
-		h.SetControllen(stampSize)
+		a.in.headers[i].hdr.SetControllen(stampSize) // the kernel has said there what it wrote
 	}
 	n, err := a.in.receiveWith(a.fd, flags)
 	switch {
