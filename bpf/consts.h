@@ -39,10 +39,11 @@
 #define OVL_SPORT_MIN 32768
 #define OVL_SPORT_COUNT 28232
 
-/* How long an answer about the way to a VTEP holds, in ns: so much later at the
- * most does a packet follow a change of routes or of the next hop's address.
+/* How long an answer about the way to a VTEP holds, in ticks of the kernel's clock
+ * (CONFIG_HZ: 1 to 10 ms each): so much later at the most does a packet follow a
+ * change of routes or of the next hop's address. Ticks can be read without a call.
  */
-#define OVL_ROUTE_NS 10000000ULL
+#define OVL_ROUTE_TICKS 2
 
 #define OVL_VLAN_HLEN 4
 #define OVL_VLAN_ID 0x0fff /* in the tag's 16 bits, IEEE 802.1Q */

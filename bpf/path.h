@@ -20,7 +20,7 @@ static __always_inline __u32 encap_len(void)
 }
 
 /* narrow makes an MTU less by what the kernel does not tell. */
-static __always_inline __u32 narrow(const __u8 *vtep, __u32 mtu, __u64 now)
+static __always_inline __u32 narrow(const __u8 *vtep, __u32 mtu)
 {
 	struct path_entry *e;
 	struct path_key key;
@@ -31,7 +31,7 @@ static __always_inline __u32 narrow(const __u8 *vtep, __u32 mtu, __u64 now)
 		return mtu;
 	if (e->limit && e->limit < mtu)
 		mtu = e->limit;
-	if (e->learned && e->learned < mtu && now < e->expires)
+	if (e->learned && e->learned < mtu && bpf_ktime_get_coarse_ns() < e->expires)
 		mtu = e->learned;
 	return mtu;
 }
@@ -41,7 +41,7 @@ static __always_inline __u32 narrow(const __u8 *vtep, __u32 mtu, __u64 now)
  * inlined, to have its stack to itself.
  */
 static __noinline long route(struct __sk_buff *ctx, const struct config *cfg, const __u8 *vtep,
-			     struct peer *p, __u64 now)
+			     struct peer *p)
 {
 	struct bpf_fib_lookup fib = {
 		.l4_protocol = IPPROTO_UDP,
@@ -68,10 +68,10 @@ static __noinline long route(struct __sk_buff *ctx, const struct config *cfg, co
 		return rc;
 	p->ifindex = fib.ifindex;
 	/* Unchanged: the kernel did not say. */
-	p->mtu = narrow(vtep, fib.mtu_result != OVL_TUNNEL_HLEN ? fib.mtu_result : ~0U, now);
+	p->mtu = narrow(vtep, fib.mtu_result != OVL_TUNNEL_HLEN ? fib.mtu_result : ~0U);
 	copy_mac(p->smac, fib.smac);
 	copy_mac(p->dmac, fib.dmac);
-	p->expires = rc == BPF_FIB_LKUP_RET_SUCCESS ? now + OVL_ROUTE_NS : 0;
+	p->expires = rc == BPF_FIB_LKUP_RET_SUCCESS ? bpf_jiffies64() + OVL_ROUTE_TICKS : 0;
 	return rc;
 }
 
@@ -81,13 +81,12 @@ static __noinline long route(struct __sk_buff *ctx, const struct config *cfg, co
 static __always_inline struct peer *path(struct __sk_buff *ctx, const struct config *cfg,
 					 const __u8 *vtep, __u32 slot, long *rc)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
 	struct peer *p = peer(slot);
 
 	*rc = BPF_FIB_LKUP_RET_SUCCESS;
-	if (!p || now < p->expires)
+	if (!p || bpf_jiffies64() < p->expires)
 		return p;
-	*rc = route(ctx, cfg, vtep, p, now);
+	*rc = route(ctx, cfg, vtep, p);
 	if (*rc != BPF_FIB_LKUP_RET_SUCCESS && *rc != BPF_FIB_LKUP_RET_NO_NEIGH)
 		return NULL;
 	return p;

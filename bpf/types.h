@@ -135,7 +135,7 @@ struct peer {
 	__u8 dmac[ETH_ALEN];
 	__u32 mtu; /* of the path, outer IP header included */
 	__u32 pad;
-	__u64 expires; /* ns of bpf_ktime_get_coarse_ns */
+	__u64 expires; /* in ticks, as bpf_jiffies64 counts them */
 	struct counter sent;
 	struct counter received;
 };
