@@ -34,6 +34,7 @@ var growthScenarios = []Scenario{
 	{
 		Name:    "growth-tcp",
 		Figures: []Figure{{Value: "rate", Name: "growth-tcp", Title: "As tables grow: TCP, 1 stream", Unit: "Gbit/s"}},
+		Turns:   3,
 		Measure: between(measure.TCP(1)),
 	},
 	{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/ovlnet/ovl/bench/measure"
@@ -77,11 +78,11 @@ func (stage Stage) run(ctx context.Context, o options, r *report.Report, p *prog
 			if round >= l.scenario.rounds(o.rounds) {
 				continue
 			}
-			if err := l.measure(ctx, o, stands, func(s *stand, result string, err error) {
+			if err := l.measure(ctx, o, stands, func(s *stand, turn int, result string, err error) {
 				p.look("%s %d/%d  %-15s %-10s %s",
 					stage.Name, round+1, o.rounds, l.scenario.Name, s.Contender.Name(), result)
 				if err != nil {
-					p.skip(l.scenario.rounds(o.rounds) - round - 1)
+					p.skip((l.scenario.rounds(o.rounds)-round)*l.scenario.turns() - turn - 1)
 				}
 			}); err != nil {
 				return err
@@ -147,10 +148,41 @@ func newLook(s Scenario, baseline string) *look {
 // features, before any of them is measured.
 const settle = 2 * time.Second
 
-// measure looks at each contender once, and where the scenario asks for it at
-// the baseline once more: a round's part. A contender that cannot be measured
+// measure is a round's part: it looks at the contenders in turns, tells what it
+// sees, and adds what the turns come to. A contender that cannot be measured
 // leaves the scenario for good; the others go on.
-func (l *look) measure(ctx context.Context, o options, stands []*stand, tell func(*stand, string, error)) error {
+func (l *look) measure(ctx context.Context, o options, stands []*stand, tell func(s *stand, turn int, result string, err error)) error {
+	if err := l.offload(ctx, stands); err != nil {
+		return err
+	}
+	order, seen := slices.Clone(stands), make(map[*stand][]measure.Values)
+	for turn := range l.scenario.turns() {
+		for _, s := range order {
+			if l.left[s.Contender.Name()] || !s.ready {
+				continue
+			}
+			values, result, err := l.look(ctx, o, s)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				result = l.leave(s, err)
+			}
+			seen[s] = append(seen[s], values)
+			tell(s, turn, result, err)
+		}
+		slices.Reverse(order)
+	}
+	for _, s := range stands {
+		if len(seen[s]) > 0 && !l.left[s.Contender.Name()] {
+			l.add(s, seen[s])
+		}
+	}
+	return nil
+}
+
+// offload sets the underlay of all as the scenario has it.
+func (l *look) offload(ctx context.Context, stands []*stand) error {
 	changed := false
 	for _, s := range stands {
 		if !s.ready || s.noOffload == l.scenario.NoOffload {
@@ -163,72 +195,58 @@ func (l *look) measure(ctx context.Context, o options, stands []*stand, tell fun
 		changed = true
 	}
 	if changed {
-		if err := measure.Sleep(ctx, settle); err != nil {
-			return err
-		}
-	}
-	for _, s := range stands {
-		if err := l.take(ctx, o, s, (*report.Figure).Add, tell); err != nil {
-			return err
-		}
-	}
-	for _, s := range stands {
-		if !l.scenario.BaselineTwice || s.Contender.Name() != l.baseline {
-			continue
-		}
-		silent := func(*stand, string, error) {}
-		if err := l.take(ctx, o, s, (*report.Figure).Again, silent); err != nil {
-			return err
-		}
+		return measure.Sleep(ctx, settle)
 	}
 	return nil
 }
 
-// take looks at one contender and adds what it sees to the figures.
-func (l *look) take(ctx context.Context, o options, s *stand, add func(*report.Figure, string, float64), tell func(*stand, string, error)) error {
-	name := s.Contender.Name()
-	if l.left[name] || !s.ready {
-		return nil
-	}
-	values, err := l.look(ctx, o, s)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	l.left[name] = err != nil
+// leave takes a contender out of the scenario and returns what to tell of it. One
+// that has nothing to look at has not failed.
+func (l *look) leave(s *stand, err error) string {
+	l.left[s.Contender.Name()] = true
 	if errors.Is(err, errNotApplicable) {
-		tell(s, "-", err)
-		return nil
+		return "-"
 	}
-	result := ""
+	for _, f := range l.figures {
+		f.Fail(s.Contender.Name(), err.Error())
+	}
+	return err.Error()
+}
+
+// add adds what the turns of a round come to.
+func (l *look) add(s *stand, turns []measure.Values) {
 	for i, f := range l.scenario.Figures {
-		v, ok := values[f.Value]
-		if err == nil && !ok {
-			return fmt.Errorf("scenario %s yields no %s", l.scenario.Name, f.Value)
+		values := make([]float64, 0, len(turns))
+		for _, t := range turns {
+			values = append(values, t[f.Value])
 		}
-		if err != nil {
-			l.figures[i].Fail(name, err.Error())
-			result = err.Error()
-			continue
-		}
-		add(l.figures[i], name, v)
-		if i == 0 {
-			result = fmt.Sprintf("%8.1f %s", v, f.Unit)
-		}
+		l.figures[i].Add(s.Contender.Name(), report.Median(values))
 	}
-	tell(s, result, err)
-	return nil
 }
 
 // looksDisturbed is how often a look is tried that other work disturbs.
 const looksDisturbed = 5
 
-// look takes one look at a contender, again while other work disturbs it.
-func (l *look) look(ctx context.Context, o options, s *stand) (values measure.Values, err error) {
+// look takes one look at a contender, again while other work disturbs it. The
+// first figure's value comes as text, too.
+func (l *look) look(ctx context.Context, o options, s *stand) (values measure.Values, result string, err error) {
 	for range looksDisturbed {
 		values, err = l.scenario.Measure(ctx, s.Subject, l.scenario.duration(o.duration))
 		if !errors.Is(err, measure.ErrDisturbed) {
 			break
 		}
 	}
-	return values, err
+	if err != nil {
+		return nil, "", err
+	}
+	for i, f := range l.scenario.Figures {
+		v, ok := values[f.Value]
+		if !ok {
+			return nil, "", fmt.Errorf("scenario %s yields no %s", l.scenario.Name, f.Value)
+		}
+		if i == 0 {
+			result = fmt.Sprintf("%8.1f %s", v, f.Unit)
+		}
+	}
+	return values, result, nil
 }

@@ -30,9 +30,9 @@ func standsOf(names ...string) []*stand {
 
 // counting is a scenario that sees 1, 2, 3 … and notes of whom. From a count
 // on, if there is one, it fails.
-func counting(twice bool, failsFrom int, looks *[]string) Scenario {
+func counting(turns, failsFrom int, looks *[]string) Scenario {
 	return Scenario{
-		Name: "counting", Figures: []Figure{{Value: "n", Name: "counting"}}, BaselineTwice: twice,
+		Name: "counting", Figures: []Figure{{Value: "n", Name: "counting"}}, Turns: turns,
 		Measure: func(_ context.Context, s Subject, _ time.Duration) (measure.Values, error) {
 			*looks = append(*looks, s.Contender.Name())
 			if failsFrom > 0 && len(*looks) >= failsFrom {
@@ -45,23 +45,23 @@ func counting(twice bool, failsFrom int, looks *[]string) Scenario {
 
 func TestRound(t *testing.T) {
 	for name, c := range map[string]struct {
-		twice     bool
-		failsFrom int
-		looks     []string
-		base, ovl []float64
+		turns, failsFrom int
+		looks            []string
+		base, ovl        []float64
 	}{
-		"once":               {false, 0, []string{"base", "ovl", "base", "ovl"}, []float64{1, 3}, []float64{2, 4}},
-		"the baseline twice": {true, 0, []string{"base", "ovl", "base", "base", "ovl", "base"}, []float64{2, 5}, []float64{2, 5}},
+		"once":           {0, 0, []string{"base", "ovl", "base", "ovl"}, []float64{1, 3}, []float64{2, 4}},
+		"there and back": {2, 0, []string{"base", "ovl", "ovl", "base", "base", "ovl", "ovl", "base"}, []float64{2.5, 6.5}, []float64{2.5, 6.5}},
+		"three times":    {3, 0, []string{"base", "ovl", "ovl", "base", "base", "ovl", "base", "ovl", "ovl", "base", "base", "ovl"}, []float64{4, 10}, []float64{3, 9}},
 		// Who fails once is looked at no more.
-		"it fails the second time": {true, 3, []string{"base", "ovl", "base", "ovl"}, nil, nil},
+		"it fails the second time": {2, 3, []string{"base", "ovl", "ovl", "base"}, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var looks []string
 			stands := standsOf("base", "ovl")
-			l := newLook(counting(c.twice, c.failsFrom, &looks), "base")
+			l := newLook(counting(c.turns, c.failsFrom, &looks), "base")
 			told := 0
 			for range 2 {
-				if err := l.measure(t.Context(), options{}, stands, func(*stand, string, error) { told++ }); err != nil {
+				if err := l.measure(t.Context(), options{}, stands, func(*stand, int, string, error) { told++ }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -72,8 +72,8 @@ func TestRound(t *testing.T) {
 			if !slices.Equal(f.Values["base"], c.base) || !slices.Equal(f.Values["ovl"], c.ovl) {
 				t.Errorf("values are %v", f.Values)
 			}
-			if c.failsFrom == 0 && told != 4 {
-				t.Errorf("told of %d looks, want one for each contender and round", told)
+			if told != len(c.looks) {
+				t.Errorf("told of %d looks of %d", told, len(c.looks))
 			}
 		})
 	}

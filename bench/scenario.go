@@ -23,11 +23,11 @@ type Scenario struct {
 	Once bool
 	// Quick scenarios are part of the quick run too.
 	Quick bool
-	// BaselineTwice: the baseline is looked at again after the last contender
-	// of a round, and its value is the mean of the two. All ratios of a round
-	// have it in them, so where it scatters as much as the others, they are
-	// as steady with this as with one more round of everything.
-	BaselineTwice bool
+	// Turns is how often a round looks at each contender; 0 is once. A round's
+	// value is the median of its turns. Every other turn goes through the
+	// contenders backwards: what drifts meanwhile is in all of them alike. A
+	// quick run has one.
+	Turns int
 	// Share is the part of the usual duration that it takes; 0 is all.
 	Share float64
 	// Measure looks for d. It returns errNotApplicable for a contender that
@@ -81,6 +81,9 @@ func (s Scenario) rounds(all int) int {
 	return all
 }
 
+// turns returns how often a round looks at each contender.
+func (s Scenario) turns() int { return max(1, s.Turns) }
+
 // duration returns how long the scenario looks when the usual is d.
 func (s Scenario) duration(d time.Duration) time.Duration {
 	if s.Share == 0 {
@@ -102,31 +105,33 @@ const (
 // growth.go.
 var pairScenarios = []Scenario{
 	{
-		Name:          "tcp",
-		Figures:       []Figure{{Value: "rate", Name: "tcp", Title: "TCP, 1 stream", Unit: "Gbit/s"}},
-		BaselineTwice: true,
-		Quick:         true,
-		Measure:       between(measure.TCP(1)),
+		Name:    "tcp",
+		Figures: []Figure{{Value: "rate", Name: "tcp", Title: "TCP, 1 stream", Unit: "Gbit/s"}},
+		Quick:   true,
+		Turns:   3,
+		Measure: between(measure.TCP(1)),
 	},
 	{
 		Name:    "tcp-8",
 		Figures: []Figure{{Value: "rate", Name: "tcp-8", Title: "TCP, 8 streams", Unit: "Gbit/s"}},
 		Share:   0.5,
+		Turns:   2,
 		Measure: between(measure.TCP(8)),
 	},
 	{
-		Name:          "tcp-no-offload",
-		Figures:       []Figure{{Value: "rate", Name: "tcp-no-offload", Title: "TCP, 1 stream, underlay without segmentation offload", Unit: "Gbit/s"}},
-		BaselineTwice: true,
-		NoOffload:     true,
-		Quick:         true,
-		Measure:       between(measure.TCP(1)),
+		Name:      "tcp-no-offload",
+		Figures:   []Figure{{Value: "rate", Name: "tcp-no-offload", Title: "TCP, 1 stream, underlay without segmentation offload", Unit: "Gbit/s"}},
+		NoOffload: true,
+		Quick:     true,
+		Turns:     2,
+		Measure:   between(measure.TCP(1)),
 	},
 	{
 		Name:    "udp-64",
 		Figures: []Figure{{Value: "rate", Name: "udp-64", Title: "UDP, 64 bytes, packets received", Unit: "kpps"}},
 		Quick:   true,
 		Share:   0.5,
+		Turns:   2,
 		Measure: between(measure.Packets(smallPayload)),
 	},
 	{
@@ -136,11 +141,11 @@ var pairScenarios = []Scenario{
 		Measure: between(measure.Packets(largePayload)),
 	},
 	{
-		Name:          "udp-gso",
-		Figures:       []Figure{{Value: "rate", Name: "udp-gso", Title: "UDP, packets of 1400 bytes, segmented by the kernel", Unit: "Gbit/s"}},
-		BaselineTwice: true,
-		Share:         0.3,
-		Measure:       between(measure.SegmentedPackets(largePayload)),
+		Name:    "udp-gso",
+		Figures: []Figure{{Value: "rate", Name: "udp-gso", Title: "UDP, packets of 1400 bytes, segmented by the kernel", Unit: "Gbit/s"}},
+		Share:   0.3,
+		Turns:   2,
+		Measure: between(measure.SegmentedPackets(largePayload)),
 	},
 	{
 		Name: "rtt",
@@ -150,6 +155,7 @@ var pairScenarios = []Scenario{
 		},
 		Quick:   true,
 		Share:   0.3,
+		Turns:   3,
 		Measure: between(measure.EchoRoundTrip),
 	},
 	{
@@ -174,6 +180,7 @@ var pairScenarios = []Scenario{
 		Name:    "tcp-ipv6",
 		Figures: []Figure{{Value: "rate", Name: "tcp-ipv6", Title: "TCP over IPv6, 1 stream", Unit: "Gbit/s"}},
 		Quick:   true,
+		Turns:   2,
 		Measure: between6(measure.TCP(1)),
 	},
 	{
@@ -191,6 +198,7 @@ var pairScenarios = []Scenario{
 		},
 		Quick:   true,
 		Share:   0.3,
+		Turns:   2,
 		Measure: between6(measure.EchoRoundTrip),
 	},
 	{
@@ -208,13 +216,13 @@ var pairScenarios = []Scenario{
 	{
 		Name:    "tcp-cpu",
 		Figures: []Figure{{Value: "cpu", Name: "tcp-cpu", Title: "CPU time, TCP at 2 Gbit/s, both hosts", Unit: "s/GB", LowerIsBetter: true}},
-		Share:   2, // the kernel counts in ticks of 10 ms,
+		Share:   1.7, // the kernel counts in ticks of 10 ms
 		Measure: between(measure.TCPCost),
 	},
 	{
 		Name:    "udp-cpu",
 		Figures: []Figure{{Value: "cpu", Name: "udp-cpu", Title: "CPU time, UDP at 32 kpps, 64 bytes, both hosts", Unit: "s/Mpkt", LowerIsBetter: true}},
-		Share:   2, // the kernel counts in ticks of 10 ms,
+		Share:   1.5, // as above
 		Measure: between(measure.PacketCost(smallPayload)),
 	},
 }
@@ -222,9 +230,9 @@ var pairScenarios = []Scenario{
 // jumboScenarios are measured on an underlay with an MTU of 9000.
 var jumboScenarios = []Scenario{
 	{
-		Name:          "tcp-jumbo",
-		Figures:       []Figure{{Value: "rate", Name: "tcp-jumbo", Title: "TCP, 1 stream, underlay MTU 9000", Unit: "Gbit/s"}},
-		BaselineTwice: true,
-		Measure:       between(measure.TCP(1)),
+		Name:    "tcp-jumbo",
+		Figures: []Figure{{Value: "rate", Name: "tcp-jumbo", Title: "TCP, 1 stream, underlay MTU 9000", Unit: "Gbit/s"}},
+		Turns:   2,
+		Measure: between(measure.TCP(1)),
 	},
 }

@@ -26,7 +26,7 @@ type Stage struct {
 // looks returns how often each contender is looked at.
 func (stage Stage) looks(rounds int) (n int) {
 	for _, s := range stage.Scenarios {
-		n += s.rounds(rounds)
+		n += s.rounds(rounds) * s.turns()
 	}
 	return n
 }
@@ -60,6 +60,11 @@ func stages(o options) []Stage {
 			}
 			return o.quick && !s.Quick
 		})
+		for i := range s.Scenarios {
+			if o.quick {
+				s.Scenarios[i].Turns = 1
+			}
+		}
 		if len(s.Scenarios) > 0 {
 			out = append(out, s)
 		}

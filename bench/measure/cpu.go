@@ -35,7 +35,7 @@ var ErrDisturbed = errors.New("the machine is busy with something else")
 // TCPCost sends one TCP stream of 2 Gbit/s. Values: "cpu", the CPU seconds
 // that a gigabyte takes.
 func TCPCost(ctx context.Context, p Pair, d time.Duration) (Values, error) {
-	idle, err := watchCPU(ctx, d)
+	idle, err := watchCPU(ctx, d/2)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func TCPCost(ctx context.Context, p Pair, d time.Duration) (Values, error) {
 // every contender.
 func PacketCost(size int) Func {
 	return func(ctx context.Context, p Pair, d time.Duration) (Values, error) {
-		idle, err := watchCPU(ctx, d)
+		idle, err := watchCPU(ctx, d/2)
 		if err != nil {
 			return nil, err
 		}

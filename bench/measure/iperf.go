@@ -27,10 +27,7 @@ func TCP(streams int) Func {
 		rates, errs := make([]float64, n), make([]error, n)
 		var all sync.WaitGroup
 		for i := range n {
-			run := iperf{index: i, streams: streams / n, seconds: max(1, int(d.Seconds()))}
-			if d >= time.Second {
-				run.omit = 1 // the slow start
-			}
+			run := iperf{index: i, streams: streams / n, seconds: max(1, int(d.Seconds())), skip: slowStart}
 			all.Go(func() { rates[i], errs[i] = run.run(ctx, p) })
 		}
 		all.Wait()
@@ -44,6 +41,10 @@ func TCP(streams int) Func {
 		return Values{"rate": sum / 1e9}, nil
 	}
 }
+
+// slowStart is how long a stream takes until its windows are open. iperf3 could
+// leave out whole seconds only.
+const slowStart = 300 * time.Millisecond
 
 // programs is how many programs share the streams evenly, each with a CPU of
 // its own: a power of two.
@@ -63,9 +64,14 @@ type iperf struct {
 	streams int
 	// bitrate bounds each stream, in bit/s; 0 is no bound.
 	bitrate int
-	// iperf3 takes whole seconds, and omits some before.
-	seconds, omit int
+	// seconds is how long the streams flow: iperf3 takes whole ones. What comes
+	// before skip has passed does not count.
+	seconds int
+	skip    time.Duration
 }
+
+// iperfInterval is how often a receiver notes what it got, in seconds.
+const iperfInterval = "0.1"
 
 // run returns what the receiver got, in bit/s.
 func (r iperf) run(ctx context.Context, p Pair) (float64, error) {
@@ -73,8 +79,8 @@ func (r iperf) run(ctx context.Context, p Pair) (float64, error) {
 		return 0, err
 	}
 	addr, port := p.Server.Addr.String(), iperfPort+r.index
-	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--bind", addr, "--port", strconv.Itoa(port),
-		"--affinity", strconv.Itoa(serverCPU()-r.index))
+	server, err := start(ctx, p.Server, "iperf3", "--server", "--one-off", "--json", "--bind", addr, "--port", strconv.Itoa(port),
+		"--affinity", strconv.Itoa(serverCPU()-r.index), "--interval", iperfInterval)
 	if err != nil {
 		return 0, err
 	}
@@ -82,25 +88,26 @@ func (r iperf) run(ctx context.Context, p Pair) (float64, error) {
 	if err := waitListening(ctx, p.Server, "tcp", port); err != nil {
 		return 0, err
 	}
-	out, err := output(ctx, p.Client, "iperf3", "--json", "--client", p.target().String(), "--port", strconv.Itoa(port),
+	out, err := output(ctx, p.Client, "iperf3", "--json", "--get-server-output", "--client", p.target().String(), "--port", strconv.Itoa(port),
 		"--affinity", strconv.Itoa(clientCPU+r.index), "--congestion", congestion, "--parallel", strconv.Itoa(r.streams),
-		"--bitrate", strconv.Itoa(r.bitrate), "--time", strconv.Itoa(r.seconds), "--omit", strconv.Itoa(r.omit))
-	rate, parseErr := parseIperf(out)
+		"--bitrate", strconv.Itoa(r.bitrate), "--time", strconv.Itoa(r.seconds))
+	rate, parseErr := parseIperf(out, r.skip)
 	if parseErr != nil {
 		return 0, errors.Join(parseErr, err)
 	}
 	return rate, nil
 }
 
-// parseIperf returns the receiver's bits per second from iperf3's JSON.
-func parseIperf(out []byte) (float64, error) {
+// parseIperf returns the receiver's bits per second from the client's JSON, in
+// which the server's is: without the intervals that begin before skip.
+func parseIperf(out []byte, skip time.Duration) (float64, error) {
 	var report struct {
-		Error string
-		End   struct {
-			SumReceived struct {
-				BitsPerSecond float64 `json:"bits_per_second"`
-			} `json:"sum_received"`
-		}
+		Error  string
+		Server struct {
+			Intervals []struct {
+				Sum struct{ Start, Seconds, Bytes float64 }
+			}
+		} `json:"server_output_json"`
 	}
 	if err := json.Unmarshal(out, &report); err != nil {
 		return 0, fmt.Errorf("iperf3: no report: %w", err)
@@ -108,8 +115,16 @@ func parseIperf(out []byte) (float64, error) {
 	if report.Error != "" {
 		return 0, fmt.Errorf("iperf3: %s", report.Error)
 	}
-	if report.End.SumReceived.BitsPerSecond == 0 {
+	var bytes, seconds float64
+	for _, i := range report.Server.Intervals {
+		// Intervals begin a little late or early.
+		if i.Sum.Start >= skip.Seconds()-0.01 {
+			bytes += i.Sum.Bytes
+			seconds += i.Sum.Seconds
+		}
+	}
+	if bytes == 0 {
 		return 0, errors.New("iperf3: nothing was received")
 	}
-	return report.End.SumReceived.BitsPerSecond, nil
+	return bytes * 8 / seconds, nil
 }

@@ -11,18 +11,24 @@ import (
 )
 
 func TestParseIperf(t *testing.T) {
+	report := func(intervals string) string {
+		return `{"start":{},"end":{"sum_received":{"bits_per_second":1}},"server_output_json":{"intervals":[` + intervals + `]}}`
+	}
+	const skip = 200 * time.Millisecond
 	for _, c := range []struct {
 		name, in string
 		want     float64
 		err      string
 	}{
-		{"a report", `{"start":{},"end":{"sum_sent":{"bits_per_second":2},"sum_received":{"bits_per_second":1.5e9}}}`, 1.5e9, ""},
+		{"a report", report(`{"sum":{"start":0.2,"seconds":0.5,"bytes":1000}},{"sum":{"start":0.7,"seconds":0.5,"bytes":9000}}`), 80000, ""},
+		{"what is skipped", report(`{"sum":{"start":0,"seconds":0.1,"bytes":1}},{"sum":{"start":0.1,"seconds":0.1,"bytes":1}},{"sum":{"start":0.199,"seconds":0.1,"bytes":1000}},{"sum":{"start":0.3,"seconds":0.3,"bytes":4000}}`), 100000, ""},
 		{"an error of iperf3", `{"start":{},"error":"error - unable to connect to server"}`, 0, "unable to connect"},
-		{"nothing received", `{"end":{"sum_received":{"bits_per_second":0}}}`, 0, "nothing was received"},
+		{"nothing received", report(`{"sum":{"start":0.5,"seconds":0.5,"bytes":0}}`), 0, "nothing was received"},
+		{"no report of the receiver", `{"end":{"sum_received":{"bits_per_second":1}}}`, 0, "nothing was received"},
 		{"no output", "", 0, "no report"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseIperf([]byte(c.in))
+			got, err := parseIperf([]byte(c.in), skip)
 			if got != c.want || !matches(err, c.err) {
 				t.Errorf("parseIperf = %v, %v; want %v, %q", got, err, c.want, c.err)
 			}

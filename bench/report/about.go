@@ -35,7 +35,7 @@ type Method struct {
 func methods() []Method {
 	return []Method{
 		{[]string{"tcp", "growth-tcp"}, "TCP, 1 stream",
-			"iperf3, cubic without pacing, what the receiver got"},
+			"iperf3, cubic without pacing, what the receiver got after the first 0.3 s"},
 		{[]string{"tcp-8"}, "TCP, 8 streams",
 			"the same, spread over as many iperf3 as there are CPUs, each on its own"},
 		{[]string{"tcp-no-offload"}, "underlay without segmentation offload",

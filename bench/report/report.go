@@ -97,17 +97,6 @@ func (f *Figure) Add(contender string, v float64) {
 	f.Values[contender] = append(f.Values[contender], v)
 }
 
-// Again averages the last value of a contender with another one of the same
-// round.
-func (f *Figure) Again(contender string, v float64) {
-	values := f.Values[contender]
-	if len(values) == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
-		f.Fail(contender, fmt.Sprintf("measured %v again", v))
-		return
-	}
-	values[len(values)-1] = (values[len(values)-1] + v) / 2
-}
-
 // Fail takes a contender out of the figure, and says why.
 func (f *Figure) Fail(contender, why string) {
 	if f.Failed == nil {

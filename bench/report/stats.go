@@ -32,6 +32,11 @@ func summarize(values []float64) Summary {
 	return out
 }
 
+// Median is the value that as many are above as below, of at least one.
+func Median(values []float64) float64 {
+	return quantile(slices.Sorted(slices.Values(values)), 0.5)
+}
+
 // quantile is the value that a part q of sorted values is below, interpolated
 // between neighbours.
 func quantile(s []float64, q float64) float64 {
