@@ -107,7 +107,6 @@ static __always_inline int endpoint_ip4(struct __sk_buff *ctx, const struct conf
 	}
 
 	in.ecn = ip->tos & OVL_ECN_MASK;
-	in.l3l4_len = gso_headers(ctx, ip->ihl * 4, ip->protocol);
 	in.hash = flow_hash4(ctx, ip);
 	return encapsulate(ctx, cfg, &w->to, &in);
 }
@@ -217,7 +216,6 @@ static __always_inline int endpoint_ip6(struct __sk_buff *ctx, const struct conf
 	}
 
 	in.ecn = traffic_class(ip6) & OVL_ECN_MASK;
-	in.l3l4_len = gso_headers(ctx, u.offset - ETH_HLEN, u.proto);
 	in.hash = flow_hash6(ctx, ip6, &u);
 	return encapsulate(ctx, cfg, &w->to, &in);
 }

@@ -52,7 +52,7 @@ __noinline int flood_one(struct __sk_buff *ctx, __u32 vni, __u32 index, __u32 fr
 	p = path(ctx, cfg, to->vtep, to->peer, &rc);
 	if (!p)
 		reason = OVL_DROP_NO_ROUTE;
-	else if (slow_len(ctx) > inner_mtu(p, mtu, tag_len(ctx)))
+	else if (packet_len(ctx) > inner_mtu(p, mtu, tag_len(ctx)))
 		reason = OVL_DROP_TOO_BIG;
 	if (!reason)
 		reason = tunnel_key(ctx, cfg, to->vtep, vni);

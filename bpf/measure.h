@@ -10,7 +10,8 @@
 
 /* What the program notes of its frame in ctx->cb: the measure, and the slot of
  * the port that sent it, zero if none did, and whether it is one no more that the
- * port would know. Written out, for the compiler
+ * port would know; of a GSO packet, how long the headers are, Ethernet's included,
+ * that each of its segments repeats. Written out, for the compiler
  * otherwise computes an address of its own, which the verifier refuses.
  */
 #define OVL_CB(n) offsetof(struct __sk_buff, cb[n])
@@ -18,6 +19,7 @@
 #define OVL_CB_BYTES OVL_CB(1)
 #define OVL_CB_SLOT OVL_CB(2)
 #define OVL_CB_TRANSLATED OVL_CB(3) /* it was to a VIP (nat.h) */
+#define OVL_CB_HEADERS OVL_CB(4)
 
 #define note(ctx, offset, value) \
 	asm volatile("*(u32 *)(%0 + %1) = %2" ::"r"(ctx), "i"(offset), "r"((__u32)(value)))
@@ -75,6 +77,42 @@ static __always_inline __u32 segment_headers(struct __sk_buff *ctx, __u32 start)
 	return at - start;
 }
 
+/* plain_headers is segment_headers for IP without tags, options or extensions, whose
+ * headers lie together: nearly all there is, and read without a call. Returns 0 for
+ * other packets.
+ */
+static __always_inline __u32 plain_headers(struct __sk_buff *ctx, __u32 start)
+{
+	const void *p = frame_start(ctx) + (start & 0x7f), *end = frame_end(ctx);
+	const struct ethhdr *eth = p;
+	const __u8 *l4;
+	__u8 protocol;
+
+	if (p + ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr) > end)
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		const struct iphdr *ip = p + ETH_HLEN;
+
+		if (ip->ihl != 5)
+			return 0;
+		protocol = ip->protocol;
+		l4 = (const void *)(ip + 1);
+	} else {
+		const struct ipv6hdr *ip6 = p + ETH_HLEN;
+
+		if (eth->h_proto != bpf_htons(ETH_P_IPV6) ||
+		    (const void *)(ip6 + 1) + sizeof(struct tcphdr) > end)
+			return 0;
+		protocol = ip6->nexthdr;
+		l4 = (const void *)(ip6 + 1);
+	}
+	if (protocol == IPPROTO_TCP)
+		return l4 - (const __u8 *)p + (l4[12] >> 4) * 4; /* data offset */
+	if (protocol == IPPROTO_UDP)
+		return l4 - (const __u8 *)p + sizeof(struct udphdr);
+	return 0;
+}
+
 /* measure_segments counts a GSO packet as the packets that it stands for, which
  * the kernel, a device or nobody at all cuts apart after us. What it says of
  * their number itself is no use: a TAP and adjust_room leave it at zero.
@@ -86,7 +124,10 @@ __noinline int measure_segments(struct __sk_buff *ctx, __u32 start)
 	const __u32 size = ctx->gso_size;
 	__u32 headers, payload, bytes, packets;
 
-	headers = segment_headers(ctx, start);
+	headers = plain_headers(ctx, start);
+	if (!headers)
+		headers = segment_headers(ctx, start);
+	note(ctx, OVL_CB_HEADERS, headers);
 	bytes = ctx->len - start;
 	if (ctx->vlan_present) {
 		headers += OVL_VLAN_HLEN;

@@ -18,7 +18,6 @@ struct inner {
 	__u32 hash; /* of the inner flow */
 	__u16 mtu; /* of the network */
 	__u16 least; /* what every network of its family carries */
-	__u16 l3l4_len; /* length of a GSO packet's IP and transport headers */
 	__u8 ecn;
 };
 
@@ -166,7 +165,7 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct confi
 	const __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET |
 			    BPF_F_ADJ_ROOM_ENCAP_L4_UDP | BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) |
 			    BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
-	__u32 len = packet_len(ctx, in->l3l4_len), frame_len = ctx->len, mtu;
+	__u32 len = packet_len(ctx), frame_len = ctx->len, mtu;
 	long rc = BPF_FIB_LKUP_RET_SUCCESS;
 	struct peer *p = path(ctx, cfg, to->vtep, to->peer, &rc);
 	bool written;
@@ -218,7 +217,7 @@ __noinline int send_slow(struct __sk_buff *ctx, const struct config *cfg,
 	if (!p)
 		return drop(ctx, OVL_DROP_NO_ROUTE);
 	mtu = inner_mtu(p, port->mtu, tag_len(ctx));
-	if (slow_len(ctx) > mtu)
+	if (packet_len(ctx) > mtu)
 		return too_big(ctx, ctx->vlan_present ? 0 : port->vni, mtu);
 	return encapsulate_slow(ctx, cfg, to, port->vni);
 }
