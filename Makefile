@@ -117,7 +117,7 @@ bench: bin/bench ## measure ovl beside its alternatives (as root; less than half
 	bin/bench
 
 .PHONY: bench-quick
-bench-quick: bin/bench ## measure the most telling of it, once a round (as root; a few minutes)
+bench-quick: bin/bench ## measure the most telling of it, in fewer rounds (as root; a few minutes)
 	bin/bench -quick
 
 .PHONY: bin/bench

@@ -127,15 +127,24 @@ type options struct {
 	only []string
 }
 
-// usualRounds is how many rounds there are if nobody says. With fewer than three,
-// runs cannot be compared.
-const usualRounds = 5
+// How many rounds there are if nobody says. With fewer than three, runs cannot be
+// compared.
+const (
+	usualRounds = 5
+	quickRounds = 4
+)
+
+// isSet reports whether the command line had the flag.
+func isSet(fs *flag.FlagSet, name string) (set bool) {
+	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
 
 // parseOptions reads the command line of a run.
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
 	fs := newFlags("bench", usage, stdout)
-	fs.IntVar(&o.rounds, "rounds", usualRounds, "how many `times` each scenario is measured for each contender")
+	fs.IntVar(&o.rounds, "rounds", usualRounds, fmt.Sprintf("how many `times` each scenario is measured for each contender, %d with -quick unless said", quickRounds))
 	fs.DurationVar(&o.duration, "duration", time.Second, "how long one measurement of throughput takes")
 	fs.StringVar(&o.out, "out", "bench/out", "`folder` for the JSON report")
 	fs.StringVar(&o.contenders.Ovlctl, "ovlctl", "bin/ovlctl", "the ovlctl to measure")
@@ -149,6 +158,9 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	fs.BoolVar(&o.clean, "clean", false, "only remove what killed benchmarks left behind")
 	if err := parse(fs, args, 0); err != nil {
 		return o, err
+	}
+	if o.quick && !isSet(fs, "rounds") {
+		o.rounds = quickRounds
 	}
 	if o.rounds < 1 || o.duration < time.Second {
 		return o, errUsage{errors.New("it takes at least 1 round and a duration of 1s")}

@@ -49,7 +49,7 @@ func TestLooks(t *testing.T) {
 }
 
 func TestRounds(t *testing.T) {
-	for args, want := range map[string]int{"": usualRounds, "-quick": usualRounds, "-quick -rounds 7": 7, "-rounds 1": 1} {
+	for args, want := range map[string]int{"": usualRounds, "-quick": quickRounds, "-quick -rounds 7": 7, "-rounds 1": 1} {
 		o, err := parseOptions(strings.Fields(args), t.Output())
 		if err != nil || o.rounds != want {
 			t.Errorf("%q: %d rounds, %v; want %d", args, o.rounds, err, want)
