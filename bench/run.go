@@ -166,16 +166,18 @@ func (l *look) measure(ctx context.Context, o options, stands []*stand, tell fun
 				return ctx.Err()
 			}
 			if err != nil {
-				result = l.leave(s, err)
+				delete(seen, s)
+				tell(s, turn, l.leave(s, err), err)
+				continue
 			}
 			seen[s] = append(seen[s], values)
-			tell(s, turn, result, err)
+			tell(s, turn, result, nil)
 		}
 		slices.Reverse(order)
 	}
 	for _, s := range stands {
-		if len(seen[s]) > 0 && !l.left[s.Contender.Name()] {
-			l.add(s, seen[s])
+		if turns := seen[s]; turns != nil {
+			l.add(s, turns)
 		}
 	}
 	return nil

@@ -60,8 +60,8 @@ func stages(o options) []Stage {
 			}
 			return o.quick && !s.Quick
 		})
-		for i := range s.Scenarios {
-			if o.quick {
+		if o.quick {
+			for i := range s.Scenarios {
 				s.Scenarios[i].Turns = 1
 			}
 		}

@@ -11,8 +11,8 @@
 /* What the program notes of its frame in ctx->cb: the measure, and the slot of
  * the port that sent it, zero if none did, and whether it is one no more that the
  * port would know; of a GSO packet, how long the headers are, Ethernet's included,
- * that each of its segments repeats. Written out, for the compiler
- * otherwise computes an address of its own, which the verifier refuses.
+ * that each of its segments repeats. Written out, for the compiler otherwise
+ * computes an address of its own, which the verifier refuses.
  */
 #define OVL_CB(n) offsetof(struct __sk_buff, cb[n])
 #define OVL_CB_PACKETS OVL_CB(0)
@@ -79,7 +79,8 @@ static __always_inline __u32 segment_headers(struct __sk_buff *ctx, __u32 start)
 
 /* plain_headers is segment_headers for IP without tags, options or extensions, whose
  * headers lie together: nearly all there is, and read without a call. Returns 0 for
- * other packets.
+ * other packets. The mask tells the verifier what bounds start, which is encap_len at
+ * most.
  */
 static __always_inline __u32 plain_headers(struct __sk_buff *ctx, __u32 start)
 {
