@@ -15,7 +15,6 @@ import (
 var attachScenario = Scenario{
 	Name:    "attach",
 	Figures: []Figure{{Value: "time", Name: "attach", Title: "From attach to the first packet through", Unit: "ms", LowerIsBetter: true}},
-	Turns:   2,
 	Measure: measureAttach,
 }
 

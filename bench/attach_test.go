@@ -45,7 +45,7 @@ func TestNotApplicable(t *testing.T) {
 	var plain struct{ contender.Contender }
 	for _, s := range append([]Scenario{attachScenario}, growthScenarios...) {
 		switch s.Name {
-		case "attach", "growth-attach", "growth-cost", "growth-fill":
+		case "attach", "growth-attach", "growth-cpu", "growth-fill", "growth-memory":
 			if _, err := s.Measure(t.Context(), Subject{Contender: plain}, time.Second); !errors.Is(err, errNotApplicable) {
 				t.Errorf("%s of a contender that has nothing to look at: %v", s.Name, err)
 			}

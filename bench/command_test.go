@@ -32,7 +32,7 @@ func written(t *testing.T, ratio float64) string {
 func TestCommandLine(t *testing.T) {
 	old, same, slower := written(t, 1.5), written(t, 1.5), written(t, 1.1)
 	damaged := filepath.Join(t.TempDir(), "damaged.json")
-	if err := os.WriteFile(damaged, []byte(`{"schema":1,`), 0o644); err != nil {
+	if err := os.WriteFile(damaged, []byte(`{"schema":2,`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	docs := filepath.Join(t.TempDir(), "docs")

@@ -12,6 +12,147 @@ import (
 	"github.com/ovlnet/ovl/bench/report"
 )
 
+// run measures and returns the report. Nothing of the contenders is left when
+// it returns. With an error the report has what was measured until then.
+func run(ctx context.Context, o options, log io.Writer) (*report.Report, error) {
+	r := report.New(o.rounds, o.duration)
+	defer r.End()
+	release, err := keepAwake()
+	if err != nil {
+		return r, err
+	}
+	defer release()
+	return r, runStages(ctx, o, stages(o), r, log)
+}
+
+// runStages goes round by round through the stages that are set up anew each
+// time, and then through those that stay.
+func runStages(ctx context.Context, o options, all []Stage, r *report.Report, log io.Writer) error {
+	p := newProgress(log, all, o.rounds)
+	var anew, staying []*course
+	for _, stage := range all {
+		c := newCourse(stage, o, r, p)
+		if stage.Stays {
+			staying = append(staying, c)
+		} else {
+			anew = append(anew, c)
+		}
+	}
+	for round := range o.rounds {
+		for _, c := range anew {
+			if err := c.run(ctx, round, round+1); err != nil {
+				return err
+			}
+		}
+	}
+	for _, c := range staying {
+		if err := c.run(ctx, 0, o.rounds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// course is a stage while it is run.
+type course struct {
+	Stage
+	options  options
+	report   *report.Report
+	progress *progress
+	looks    []*look
+	// gone are the contenders that could not be set up.
+	gone map[string]bool
+}
+
+func newCourse(stage Stage, o options, r *report.Report, p *progress) *course {
+	c := &course{Stage: stage, options: o, report: r, progress: p, gone: map[string]bool{}}
+	for _, s := range stage.Scenarios {
+		l := newLook(s, stage.Baseline)
+		c.looks = append(c.looks, l)
+		r.Figures = append(r.Figures, l.figures...)
+	}
+	return c
+}
+
+// run sets the stage's contenders up, measures the rounds from first to before
+// end, and takes them down again.
+func (c *course) run(ctx context.Context, first, end int) (err error) {
+	var stands []*stand
+	defer func() {
+		for _, s := range stands {
+			err = errors.Join(err, s.tearDown(ctx))
+		}
+	}()
+	if first == 0 {
+		c.progress.tell("%s: setting up", c.Name)
+	}
+	for _, one := range c.Contenders {
+		if c.gone[one.Name()] {
+			continue
+		}
+		s := &stand{Subject: Subject{Contender: one}, tb: &labTB{name: one.Name(), log: c.progress.w}}
+		stands = append(stands, s)
+		err := s.setUp(ctx, c.Stage)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			c.lose(one.Name(), first, err)
+		}
+	}
+	for round := first; round < end; round++ {
+		if err := c.round(ctx, stands, round); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// round looks at what stands by all scenarios.
+func (c *course) round(ctx context.Context, stands []*stand, round int) error {
+	for _, s := range stands {
+		s.Round = round
+	}
+	for _, l := range c.looks {
+		rounds := l.scenario.rounds(c.options.rounds)
+		if round >= rounds {
+			continue
+		}
+		err := l.measure(ctx, c.options, stands, func(s *stand, turn int, result string, err error) {
+			c.progress.look("%s %d/%d  %-15s %-10s %s",
+				c.Name, round+1, c.options.rounds, l.scenario.Name, s.Contender.Name(), result)
+			if err != nil {
+				c.progress.skip((rounds-round)*l.scenario.turns() - turn - 1)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lose takes a contender that cannot be set up out of the stage. If it could
+// be until now, its figures say why they are none.
+func (c *course) lose(name string, round int, err error) {
+	c.progress.tell("%s is not run: %v", name, err)
+	c.gone[name] = true
+	if round == 0 {
+		c.report.NotRun[name] = err.Error()
+	}
+	for _, l := range c.looks {
+		if l.left[name] {
+			continue
+		}
+		if left := l.scenario.rounds(c.options.rounds) - round; left > 0 {
+			c.progress.skip(left * l.scenario.turns())
+			if round > 0 {
+				l.fail(name, fmt.Errorf("cannot be set up anew: %w", err))
+			}
+		}
+	}
+}
+
 // stand is a contender with its lab.
 type stand struct {
 	Subject
@@ -24,73 +165,6 @@ type stand struct {
 // teardownTime bounds the end of one contender, which Ctrl-C does not cut
 // short.
 const teardownTime = 30 * time.Second
-
-// run measures and returns the report. Nothing of the contenders is left when
-// it returns. With an error the report has what was measured until then.
-func run(ctx context.Context, o options, log io.Writer) (*report.Report, error) {
-	r := report.New(o.rounds, o.duration)
-	release, err := keepAwake()
-	if err != nil {
-		return r, err
-	}
-	defer release()
-	all := stages(o)
-	p := newProgress(log, all, o.rounds)
-	for _, s := range all {
-		if err := s.run(ctx, o, r, p); err != nil {
-			r.End()
-			return r, err
-		}
-	}
-	r.End()
-	return r, nil
-}
-
-// run sets the stage's contenders up, measures, and takes them down again.
-func (stage Stage) run(ctx context.Context, o options, r *report.Report, p *progress) (err error) {
-	var stands []*stand
-	defer func() {
-		for _, s := range stands {
-			err = errors.Join(err, s.tearDown(ctx))
-		}
-	}()
-	for _, c := range stage.Contenders {
-		p.tell("%s: setting up %s", stage.Name, c.Name())
-		s := &stand{Subject: Subject{Contender: c}, tb: &labTB{name: c.Name(), log: p.w}}
-		stands = append(stands, s)
-		err := s.setUp(ctx, stage)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			p.tell("%s is not run: %v", c.Name(), err)
-			p.skip(stage.looks(o.rounds))
-			r.NotRun[c.Name()] = err.Error()
-		}
-	}
-	looks := make([]*look, len(stage.Scenarios))
-	for i, s := range stage.Scenarios {
-		looks[i] = newLook(s, stage.Baseline)
-		r.Figures = append(r.Figures, looks[i].figures...)
-	}
-	for round := range o.rounds {
-		for _, l := range looks {
-			if round >= l.scenario.rounds(o.rounds) {
-				continue
-			}
-			if err := l.measure(ctx, o, stands, func(s *stand, turn int, result string, err error) {
-				p.look("%s %d/%d  %-15s %-10s %s",
-					stage.Name, round+1, o.rounds, l.scenario.Name, s.Contender.Name(), result)
-				if err != nil {
-					p.skip((l.scenario.rounds(o.rounds)-round)*l.scenario.turns() - turn - 1)
-				}
-			}); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // setUp builds the contender in a lab. The stand is to be torn down also if
 // that fails.
@@ -209,10 +283,14 @@ func (l *look) leave(s *stand, err error) string {
 	if errors.Is(err, errNotApplicable) {
 		return "-"
 	}
-	for _, f := range l.figures {
-		f.Fail(s.Contender.Name(), err.Error())
-	}
+	l.fail(s.Contender.Name(), err)
 	return err.Error()
+}
+
+func (l *look) fail(contender string, err error) {
+	for _, f := range l.figures {
+		f.Fail(contender, err.Error())
+	}
 }
 
 // add adds what the turns of a round come to.

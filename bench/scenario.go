@@ -51,6 +51,8 @@ type Subject struct {
 	Contender contender.Contender
 	Lab       *linktest.Lab
 	Pair      measure.Pair
+	// Round is the number of the round, from 0.
+	Round int
 }
 
 var errNotApplicable = errors.New("the contender has no such thing")
@@ -108,14 +110,12 @@ var pairScenarios = []Scenario{
 		Name:    "tcp",
 		Figures: []Figure{{Value: "rate", Name: "tcp", Title: "TCP, 1 stream", Unit: "Gbit/s"}},
 		Quick:   true,
-		Turns:   3,
+		Turns:   2,
 		Measure: between(measure.TCP(1)),
 	},
 	{
 		Name:    "tcp-8",
 		Figures: []Figure{{Value: "rate", Name: "tcp-8", Title: "TCP, 8 streams", Unit: "Gbit/s"}},
-		Share:   0.5,
-		Turns:   2,
 		Measure: between(measure.TCP(8)),
 	},
 	{
@@ -144,7 +144,6 @@ var pairScenarios = []Scenario{
 		Name:    "udp-gso",
 		Figures: []Figure{{Value: "rate", Name: "udp-gso", Title: "UDP, packets of 1400 bytes, segmented by the kernel", Unit: "Gbit/s"}},
 		Share:   0.3,
-		Turns:   2,
 		Measure: between(measure.SegmentedPackets(largePayload)),
 	},
 	{
@@ -205,6 +204,7 @@ var pairScenarios = []Scenario{
 		Name:    "rr",
 		Figures: []Figure{{Value: "rate", Name: "rr", Title: "Request and response, 16 connections", Unit: "k/s"}},
 		Share:   0.5,
+		Turns:   2,
 		Measure: between(measure.Requests),
 	},
 	{
@@ -215,14 +215,16 @@ var pairScenarios = []Scenario{
 	},
 	{
 		Name:    "tcp-cpu",
-		Figures: []Figure{{Value: "cpu", Name: "tcp-cpu", Title: "CPU time, TCP at 2 Gbit/s, both hosts", Unit: "s/GB", LowerIsBetter: true}},
-		Share:   1.7, // the kernel counts in ticks of 10 ms
+		Figures: []Figure{{Value: "cpu", Name: "tcp-cpu", Title: "CPU time, TCP at 6 Gbit/s, both hosts", Unit: "s/GB", LowerIsBetter: true}},
+		Share:   0.6,
+		Turns:   2,
 		Measure: between(measure.TCPCost),
 	},
 	{
 		Name:    "udp-cpu",
 		Figures: []Figure{{Value: "cpu", Name: "udp-cpu", Title: "CPU time, UDP at 32 kpps, 64 bytes, both hosts", Unit: "s/Mpkt", LowerIsBetter: true}},
-		Share:   1.5, // as above
+		Share:   0.8,
+		Turns:   2,
 		Measure: between(measure.PacketCost(smallPayload)),
 	},
 }
@@ -232,7 +234,6 @@ var jumboScenarios = []Scenario{
 	{
 		Name:    "tcp-jumbo",
 		Figures: []Figure{{Value: "rate", Name: "tcp-jumbo", Title: "TCP, 1 stream, underlay MTU 9000", Unit: "Gbit/s"}},
-		Turns:   2,
 		Measure: between(measure.TCP(1)),
 	},
 }

@@ -7,15 +7,22 @@ import (
 	"github.com/ovlnet/ovl/bench/contender"
 )
 
-// Stage is a part of the run: contenders that stand side by side, and what is
+// Stage is a part of a round: contenders that stand side by side, and what is
 // measured of them. One stage is taken down before the next is set up.
+//
+// Each round sets them up anew. How processes, memory and connections happen to
+// lie in a lab goes with it for as long as it stands: it would be the same in all
+// rounds of a run, and another in the next run.
 type Stage struct {
 	Name string
 	// MTU is the underlay's, in bytes.
 	MTU int
 	// Hosts is how many there are in each lab; 0 is 2, which share a veth
 	// pair. More are joined by a bridge.
-	Hosts      int
+	Hosts int
+	// Stays: it takes too long to set up, and is measured in all rounds, one
+	// after the other, when those of the other stages are over.
+	Stays      bool
 	Contenders []contender.Contender
 	// Baseline is the contender that ratios are taken against; see
 	// report.Figure where it is empty.

@@ -130,5 +130,5 @@ func ratioLegend(c *canvas, x, y float64) {
 	}
 	drawWhisker(c, x, x+22, y+5.5, false)
 	c.text(x+30, y+9.5, atStart, "muted",
-		fmt.Sprintf("lowest to highest round · bars: medians · ~ half of the rounds differ by more than %.0f %%", wideSpread*100))
+		fmt.Sprintf("lowest to highest round · bars: medians · ~ known less exactly than to %.0f %%", wideUncertainty*100))
 }

@@ -111,7 +111,7 @@ func compareRounds(f *Figure, contender string, before, after []float64) Change 
 		c.Why = "there is no baseline"
 		return c
 	}
-	c.Old, c.New = summarize(before).Median, summarize(after).Median
+	c.Old, c.New = Median(before), Median(after)
 	if len(before) < minRounds || len(after) < minRounds {
 		c.Why = fmt.Sprintf("it takes %d rounds in both runs", minRounds)
 		return c

@@ -107,5 +107,5 @@ func (f *Figure) check(rounds int) error {
 func same(a, b Summary) bool {
 	near := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b)) }
 	return near(a.Median, b.Median) && near(a.Min, b.Min) && near(a.Max, b.Max) &&
-		math.Abs(a.Spread-b.Spread) <= 1e-9
+		math.Abs(a.Uncertainty-b.Uncertainty) <= 1e-9
 }

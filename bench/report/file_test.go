@@ -58,7 +58,7 @@ func TestLoadRefuses(t *testing.T) {
 		"cut short":         {whole[:len(whole)/2], "not a report, or a damaged one"},
 		"empty":             {nil, "not a report"},
 		"something else":    {[]byte(`{"figures":[]}`), "it names no schema"},
-		"a later schema":    {replace(`"schema":1`, `"schema":2`), "its schema is 2; this bench reads 1"},
+		"a later schema":    {replace(`"schema":2`, `"schema":3`), "its schema is 3; this bench reads 2"},
 		"another type":      {replace(`"rounds":3`, `"rounds":"3"`), "damaged: json"},
 		"no rounds":         {replace(`"rounds":3`, `"rounds":0`), "lacks its time or its rounds"},
 		"too few rounds":    {replace(`"rounds":3`, `"rounds":2`), "has 3 values in 2 rounds"},

@@ -57,9 +57,9 @@ func (r *Report) Page(source string) (map[string][]byte, error) {
 	if err := t.Execute(&page, struct {
 		*Report
 		Source, Headline string
-		WideSpread       float64
+		Wide             float64
 		Contenders       map[string]bool
-	}{r, source, r.headline(), wideSpread * 100, r.contenders()}); err != nil {
+	}{r, source, r.headline(), wideUncertainty * 100, r.contenders()}); err != nil {
 		return nil, fmt.Errorf("page: %w", err)
 	}
 	files[pageName] = page.Bytes()

@@ -15,7 +15,7 @@ import (
 
 // Schema is the version of the document. Fields are added without a new one,
 // never renamed.
-const Schema = 1
+const Schema = 2
 
 // Report is the JSON document of a run.
 type Report struct {
@@ -54,8 +54,8 @@ type Figure struct {
 	Summary map[string]Summary   `json:"summary"`
 	// Ratios to the baseline, each taken inside a round.
 	Ratios map[string]Summary `json:"ratios"`
-	// Wide are the contenders whose ratios scatter too much for their median
-	// to be trusted; without a baseline, whose values do.
+	// Wide are the contenders whose rounds tell too little of their ratios for
+	// the median to be trusted; without a baseline, of their values.
 	Wide []string `json:"wide,omitempty"`
 }
 

@@ -1,51 +1,55 @@
 package report
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Summary is what several rounds of one figure come to.
 type Summary struct {
 	Median float64 `json:"median"`
 	Min    float64 `json:"min"`
 	Max    float64 `json:"max"`
-	// Spread is the interquartile range as a part of the median: half of the
-	// rounds lie that close together. One odd round does not change it, as it
-	// does the distance from Min to Max.
-	Spread float64 `json:"spread"`
+	// Uncertainty says how exactly the rounds tell, as a part of the value:
+	// the half of the 95 % confidence interval (Student's t, of the
+	// logarithms). It is 1 where it would be more, and where fewer than
+	// minRounds, or one that came to nothing, leave it unknown.
+	Uncertainty float64 `json:"uncertainty"`
 }
 
-// wideSpread is the Spread above which a median is not to be trusted. With
-// five rounds as scattered as that, the medians of two runs of the same
-// program differ by 10 % once in a dozen times (TestWideMeansNotRepeatable).
-const wideSpread = 0.1
+const (
+	confidence = 0.95
+	// wideUncertainty is the Uncertainty above which a median is not to be
+	// trusted. As long as it is less in two runs of the same program, their
+	// medians differ by less than 10 % in more than 19 of 20
+	// (TestWideMeansNotRepeatable).
+	wideUncertainty = 0.07
+)
 
-// Wide reports whether the rounds differ too much for the median to be
-// trusted.
-func (s Summary) Wide() bool { return s.Spread > wideSpread }
+// Wide reports whether the rounds tell too little for the median to be trusted.
+func (s Summary) Wide() bool { return s.Uncertainty > wideUncertainty }
 
 // summarize returns the summary of at least one value.
 func summarize(values []float64) Summary {
 	s := slices.Sorted(slices.Values(values))
-	out := Summary{Median: quantile(s, 0.5), Min: s[0], Max: s[len(s)-1]}
-	if out.Median != 0 {
-		out.Spread = (quantile(s, 0.75) - quantile(s, 0.25)) / out.Median
+	return Summary{Median: median(s), Min: s[0], Max: s[len(s)-1], Uncertainty: uncertainty(s)}
+}
+
+// uncertainty returns that of sorted values.
+func uncertainty(s []float64) float64 {
+	if len(s) < minRounds || s[0] <= 0 {
+		return 1
 	}
-	return out
+	mean, _, high := logs(s).MeanCI(confidence)
+	return min(1, math.Expm1(high-mean))
 }
 
 // Median is the value that as many are above as below, of at least one.
-func Median(values []float64) float64 {
-	return quantile(slices.Sorted(slices.Values(values)), 0.5)
-}
+func Median(values []float64) float64 { return median(slices.Sorted(slices.Values(values))) }
 
-// quantile is the value that a part q of sorted values is below, interpolated
-// between neighbours.
-func quantile(s []float64, q float64) float64 {
-	at := q * float64(len(s)-1)
-	i := int(at)
-	if i+1 == len(s) {
-		return s[i]
-	}
-	return s[i] + (s[i+1]-s[i])*(at-float64(i))
+func median(sorted []float64) float64 {
+	n := len(sorted)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
 // ratios divides round by round.
