@@ -77,7 +77,7 @@ func TestCommandLine(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var out strings.Builder
-	p := newProgress(&out, []Stage{{Scenarios: make([]Scenario, 3), Contenders: nil}}, 2)
+	p := newProgress(&out, nil, 2)
 	p.looks = 12
 	now := p.begin
 	p.now = func() time.Time { return now }

@@ -20,7 +20,7 @@ func growthStage(o contender.Options) Stage {
 		MTU:        1500,
 		Hosts:      3,
 		Stays:      true,
-		Contenders: contender.Growing(o, growthSizes),
+		Contenders: func() []contender.Contender { return contender.Growing(o, growthSizes) },
 		Scenarios:  growthScenarios,
 	}
 }

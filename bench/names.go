@@ -18,7 +18,7 @@ func nameStage(o contender.Options) Stage {
 		Name:       "names",
 		MTU:        1500,
 		Hosts:      3,
-		Contenders: contender.Naming(o, namesAsked),
+		Contenders: func() []contender.Contender { return contender.Naming(o, namesAsked) },
 		Baseline:   contender.NamesBaseline,
 		Scenarios:  nameScenarios,
 	}

@@ -18,7 +18,7 @@ type progress struct {
 func newProgress(w io.Writer, all []Stage, rounds int) *progress {
 	p := &progress{w: w, begin: time.Now(), now: time.Now}
 	for _, s := range all {
-		p.looks += s.looks(rounds) * len(s.Contenders)
+		p.looks += s.looks(rounds) * len(s.Contenders())
 	}
 	return p
 }

@@ -86,7 +86,7 @@ func (c *course) run(ctx context.Context, first, end int) (err error) {
 	if first == 0 {
 		c.progress.tell("%s: setting up", c.Name)
 	}
-	for _, one := range c.Contenders {
+	for _, one := range c.Contenders() {
 		if c.gone[one.Name()] {
 			continue
 		}

@@ -54,7 +54,7 @@ func TestRoundsSetUpAnew(t *testing.T) {
 			var looks []string
 			stage := Stage{
 				Name: "pair", MTU: 1500, Stays: c.stays, Baseline: "base",
-				Contenders: []contender.Contender{base, worn},
+				Contenders: func() []contender.Contender { return []contender.Contender{base, worn} },
 				Scenarios:  []Scenario{counting(1, 0, &looks)},
 			}
 			r := report.New(rounds, 0)

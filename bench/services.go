@@ -21,7 +21,7 @@ func serviceStage(o contender.Options) Stage {
 		Name:       "vip",
 		MTU:        1500,
 		Hosts:      3,
-		Contenders: contender.Balancing(o, serviceSizes),
+		Contenders: func() []contender.Contender { return contender.Balancing(o, serviceSizes) },
 		Scenarios:  serviceScenarios,
 	}
 }

@@ -22,8 +22,10 @@ type Stage struct {
 	Hosts int
 	// Stays: it takes too long to set up, and is measured in all rounds, one
 	// after the other, when those of the other stages are over.
-	Stays      bool
-	Contenders []contender.Contender
+	Stays bool
+	// Contenders returns those that take part, none of which was set up
+	// before.
+	Contenders func() []contender.Contender
 	// Baseline is the contender that ratios are taken against; see
 	// report.Figure where it is empty.
 	Baseline  string
@@ -40,18 +42,19 @@ func (stage Stage) looks(rounds int) (n int) {
 
 // stages returns what there is to do, in order.
 func stages(o options) []Stage {
+	pairs := func() []contender.Contender { return contender.All(o.contenders) }
 	all := []Stage{
 		{
 			Name:       "pair",
 			MTU:        1500,
-			Contenders: contender.All(o.contenders),
+			Contenders: pairs,
 			Baseline:   contender.Baseline,
 			Scenarios:  append(slices.Clone(pairScenarios), attachScenario),
 		},
 		{
 			Name:       "jumbo",
 			MTU:        9000,
-			Contenders: contender.All(o.contenders),
+			Contenders: pairs,
 			Baseline:   contender.Baseline,
 			Scenarios:  jumboScenarios,
 		},

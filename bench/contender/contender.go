@@ -24,7 +24,8 @@ type Contender interface {
 	// this contender's alone. An error says why it cannot run here.
 	Setup(ctx context.Context, lab *linktest.Lab) (measure.Pair, error)
 	// Teardown ends what Setup started outside of the lab's namespaces, also
-	// after a Setup that failed half-way. The lab is closed by the caller.
+	// after a Setup that failed half-way. The lab is closed by the caller, and
+	// the contender is not set up again.
 	Teardown(ctx context.Context) error
 }
 

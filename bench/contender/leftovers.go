@@ -23,9 +23,10 @@ const instancePrefix = "bench"
 
 func instanceName(pid, number int) string { return fmt.Sprintf("%s%d-%d", instancePrefix, pid, number) }
 
-// instanceFolders are what an agent of that name may leave.
-func instanceFolders(instance string) []string {
-	return []string{"/run/ovl-" + instance, "/var/lib/ovl-" + instance, "/sys/fs/bpf/ovl-" + instance}
+// instancePaths are the folders and files that an agent of that name may leave.
+func instancePaths(instance string) []string {
+	run := "/run/ovl-" + instance
+	return []string{run, run + ".hold", run + ".flows", "/var/lib/ovl-" + instance, "/sys/fs/bpf/ovl-" + instance}
 }
 
 // instanceNamespaces are the names of network namespaces that an agent of that name
@@ -144,8 +145,8 @@ func removeInstance(ctx context.Context, o Options, instance string) error {
 		_ = exec.CommandContext(ctx, "nsenter", args...).Run()
 	}
 	var errs []error
-	for _, dir := range instanceFolders(instance) {
-		errs = append(errs, os.RemoveAll(dir))
+	for _, path := range instancePaths(instance) {
+		errs = append(errs, os.RemoveAll(path))
 	}
 	for _, name := range instanceNamespaces(instance) {
 		errs = append(errs, link.RemoveNamed(name))
@@ -153,14 +154,14 @@ func removeInstance(ctx context.Context, o Options, instance string) error {
 	return errors.Join(errs...)
 }
 
-// instances returns the names of all of bench's instances that have a folder or a
-// namespace, sorted.
+// instances returns the names of all of bench's instances that have a folder, a
+// file or a namespace, sorted.
 func instances() []string {
 	var out []string
-	for _, pattern := range instanceFolders(instancePrefix + "*") {
+	for _, pattern := range instancePaths(instancePrefix + "*") {
 		found, _ := filepath.Glob(pattern) // the pattern is well-formed
 		for _, path := range found {
-			name := strings.TrimPrefix(filepath.Base(path), "ovl-")
+			name, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(path), "ovl-"), ".")
 			if instancePID(name) > 0 {
 				out = append(out, name)
 			}

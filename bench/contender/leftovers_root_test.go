@@ -24,19 +24,27 @@ const dead = 1<<22 + 1 // above any PID
 
 func TestLeftoversOfAKilledBench(t *testing.T) {
 	linktest.NeedRoot(t)
-	dir := "/run/ovl-" + instanceName(dead, 1)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.Remove(dir) })
-	if err := CheckLeftovers(); err == nil || !strings.Contains(err.Error(), instanceName(dead, 1)) {
-		t.Errorf("the leftover is not named: %v", err)
-	}
-	if err := removeInstance(t.Context(), Options{Ovlctl: "/nonexistent"}, instanceName(dead, 1)); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", dir, err)
+	instance := instanceName(dead, 1)
+	for _, path := range instancePaths(instance) {
+		if strings.HasPrefix(path, "/sys/") {
+			continue // made only where there is a bpffs
+		}
+		if err := os.Mkdir(path, 0o700); err != nil { // a folder stands for a file, too
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(path) })
+		if found := instances(); !slices.Contains(found, instance) {
+			t.Errorf("for %s, found %q", path, found)
+		}
+		if err := CheckLeftovers(); err == nil || !strings.Contains(err.Error(), instance) {
+			t.Errorf("the leftover is not named: %v", err)
+		}
+		if err := removeInstance(t.Context(), Options{Ovlctl: "/nonexistent"}, instance); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
 	}
 }
 

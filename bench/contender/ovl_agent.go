@@ -112,7 +112,7 @@ func (a *agent) stop(ctx context.Context) error {
 	for _, name := range instanceNamespaces(a.instance) {
 		errs = append(errs, fmt.Errorf("ovlctl down left network namespace %s", name), link.RemoveNamed(name))
 	}
-	for _, dir := range instanceFolders(a.instance) {
+	for _, dir := range instancePaths(a.instance) {
 		if _, err := os.Stat(dir); err == nil {
 			errs = append(errs, fmt.Errorf("ovlctl down left %s", dir), os.RemoveAll(dir))
 		}
