@@ -38,6 +38,9 @@ func (c Comparison) Print(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "\n%d compared: %d better, %d worse, %d could not be told, %d unchanged (less than %.0f %%)\n",
 		len(c.Changes), counts[Better], counts[Worse], counts[Untold], counts[Unchanged], minEffect*100)
+	if told, same := c.unmarked(); told > 0 {
+		fmt.Fprintf(&b, "of %d that neither run marks with ~, %d unchanged\n", told, same)
+	}
 	if counts[Better]+counts[Worse] == 0 {
 		fmt.Fprintln(&b, "no change beyond the noise")
 	}
@@ -45,6 +48,21 @@ func (c Comparison) Print(w io.Writer) error {
 		return fmt.Errorf("print the comparison: %w", err)
 	}
 	return nil
+}
+
+// unmarked returns how many changes there are of what neither run marks, and how
+// many of those are none.
+func (c Comparison) unmarked() (told, same int) {
+	for _, ch := range c.Changes {
+		if ch.Marked {
+			continue
+		}
+		told++
+		if ch.Verdict == Unchanged {
+			same++
+		}
+	}
+	return told, same
 }
 
 func (c Change) line() string {

@@ -57,6 +57,9 @@ type Change struct {
 	// like this; 1 where it was not tested.
 	P       float64
 	Verdict Verdict
+	// Marked: one of the runs says itself that its median is not to be
+	// trusted.
+	Marked bool
 	// Why says why it is Untold.
 	Why string
 }
@@ -94,6 +97,7 @@ func Compare(before, after *Report) Comparison {
 			if old.BaselineOf(name) == f.BaselineOf(name) {
 				change = compareRounds(f, name, old.ratiosOf(name), f.ratiosOf(name))
 			}
+			change.Marked = old.wide(name) || f.wide(name)
 			c.Changes = append(c.Changes, change)
 		}
 	}

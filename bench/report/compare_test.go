@@ -203,6 +203,7 @@ func TestCompareSaysWhich(t *testing.T) {
 		"only in the new run: new",
 		"it was measured against another baseline",
 		"9 compared: 2 better, 1 worse, 4 could not be told, 2 unchanged",
+		"of 5 that neither run marks with ~, 1 unchanged",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the comparison lacks %q:\n%s", want, &out)
