@@ -35,19 +35,21 @@ var growthScenarios = []Scenario{
 	{
 		Name:    "growth-tcp",
 		Figures: []Figure{{Value: "rate", Name: "growth-tcp", Title: "As tables grow: TCP, 1 stream", Unit: "Gbit/s"}},
-		Turns:   2,
+		Turns:   3,
 		Measure: between(measure.TCP(1)),
 	},
 	{
 		Name:    "growth-udp-64",
 		Figures: []Figure{{Value: "rate", Name: "growth-udp-64", Title: "As tables grow: UDP, 64 bytes, packets received", Unit: "kpps"}},
-		Share:   0.5,
+		Share:   0.15,
+		Turns:   4,
 		Measure: between(measure.Packets(64)),
 	},
 	{
 		Name:    "growth-rtt",
 		Figures: []Figure{{Value: "p50", Name: "growth-rtt", Title: "As tables grow: round trip, ICMP echo", Unit: "µs", LowerIsBetter: true}},
-		Share:   0.5,
+		Share:   0.1,
+		Turns:   5,
 		Measure: between(measure.EchoRoundTrip),
 	},
 	{

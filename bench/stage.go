@@ -10,8 +10,8 @@ import (
 // Stage is a part of a round: contenders that stand side by side, and what is
 // measured of them. One stage is taken down before the next is set up.
 //
-// Each round sets them up anew. How processes, memory and connections happen to
-// lie in a lab goes with it for as long as it stands: it would be the same in all
+// Each round sets them up anew: how processes, memory and connections happen to
+// lie stays with a lab for as long as it stands. It would be the same in all
 // rounds of a run, and another in the next run.
 type Stage struct {
 	Name string
@@ -72,7 +72,7 @@ func stages(o options) []Stage {
 		})
 		if o.quick {
 			for i := range s.Scenarios {
-				s.Scenarios[i].Turns = 1
+				s.Scenarios[i].Turns = max(1, s.Scenarios[i].Turns/3)
 			}
 		}
 		if len(s.Scenarios) > 0 {

@@ -15,7 +15,7 @@ import (
 const streamPort = 9000
 
 // warmUp is how long datagrams flow before they are looked at.
-const warmUp = 200 * time.Millisecond
+const warmUp = 100 * time.Millisecond
 
 // receiveBuffer is the receiver's, in bytes: more than comes between two
 // looks into it.

@@ -36,7 +36,7 @@ GROWTH
     vxlan/10         9.90
     vxlan/1000       5.50      0.56      0.56–0.56
 
-~ the rounds tell it less exactly than to 7 %. Do not trust it.
+~ the rounds tell it less exactly than to 7 % (95 % confidence)
 
 NOT RUN
 

@@ -32,7 +32,7 @@ func (r *Report) Print(w io.Writer) error {
 		}
 	}
 	if wide {
-		fmt.Fprintf(&b, "\n~ the rounds tell it less exactly than to %.0f %%. Do not trust it.\n", wideUncertainty*100)
+		fmt.Fprintf(&b, "\n~ the rounds tell it less exactly than to %.0f %% (95 %% confidence)\n", wideUncertainty*100)
 	}
 	if len(r.NotRun) > 0 {
 		fmt.Fprint(&b, "\nNOT RUN\n\n")
